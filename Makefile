@@ -1,0 +1,44 @@
+# On a fresh machine with Python >= 3.11 and make: `make demo` shows the main job, `make check` is what CI runs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help demo test check format lint types clean
+
+help:
+	@echo "make demo    the main job, on a PostgreSQL of its own"
+	@echo "make test    all tests, with a PostgreSQL and an S3 that they start themselves"
+	@echo "make check   format, lint, types, tests"
+	@echo "make format  put the code into shape"
+	@echo "make clean   remove what make made"
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("dokku-tenants needs Python 3.11 or later, and $(PYTHON) is %d.%d; try: make PYTHON=python3.12" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/python examples/demo.py
+
+test: $(READY)
+	@$(BIN)/python -m pytest
+
+check: lint types test
+
+lint: $(READY)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+types: $(READY)
+	@$(BIN)/mypy
+
+format: $(READY)
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist

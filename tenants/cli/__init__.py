@@ -1,0 +1,122 @@
+"""The command `tenants`: parse, call one function, render. Every error ends here, with its exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn
+
+import click
+import psycopg
+
+from tenants import __version__
+from tenants.cli import agent, deploy, provision, render, snapshots
+from tenants.core.errors import TenantsError
+from tenants.core.settings import DatabaseUrl
+from tenants.edges import postgres
+
+EXIT_CODES = """\b
+Exit codes: 0 done, 1 failed inside, 2 usage or configuration, 3 something is pending,
+4 locked by someone, 5 snapshot or storage, 6 migration."""
+
+
+class Terminated(BaseException):
+    """SIGTERM: leaves through every `finally`, so that nothing stays behind."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
+@click.version_option(__version__, prog_name="dokku-tenants", message="%(prog)s %(version)s")
+def cli() -> None:
+    """One shared PostgreSQL, many side projects, each in a schema of its own.
+
+    \b
+    DATABASE_URL      the admin's URL, or one tenant's own
+    TENANTS_STORE     s3://bucket/prefix or file:///folder, for snapshots
+    TENANTS_MIGRATIONS  the folder of migrations (default: ./migrations)
+    """
+
+
+for command in (
+    *deploy.COMMANDS,
+    *provision.COMMANDS,
+    *snapshots.COMMANDS,
+    *agent.COMMANDS,
+):
+    cli.add_command(command)
+
+
+def main() -> NoReturn:
+    """Run the command line and exit."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(_run(sys.argv[1:]))
+
+
+def _terminate(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Terminated
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        with _errors_told(as_json="--json" in arguments):
+            code = cli.main(arguments, prog_name="tenants", standalone_mode=False)
+            return code if isinstance(code, int) else 0
+    except _Exit as ending:
+        return ending.code
+
+
+class _Exit(Exception):
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@contextmanager
+def _errors_told(*, as_json: bool) -> Iterator[None]:
+    """The one error boundary."""
+    try:
+        yield
+    except TenantsError as error:
+        _tell(error, as_json=as_json)
+        raise _Exit(error.exit_code) from None
+    except psycopg.Error as error:
+        _tell(postgres.failed(error), as_json=as_json)
+        raise _Exit(1) from None
+    except click.ClickException as error:
+        error.show()
+        raise _Exit(error.exit_code) from None
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped", err=True)
+        raise _Exit(130) from None
+    except Terminated:
+        click.echo("stopped by SIGTERM", err=True)
+        raise _Exit(143) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise _Exit(141) from None
+    except Exception:  # noqa: BLE001  # a bug of ours: the report is all there is, in a log that outlives the container
+        click.echo(_without_secrets(traceback.format_exc()), err=True)
+        click.echo("Error:    this is a bug in dokku-tenants\nNext:     report it with the lines above", err=True)
+        raise _Exit(1) from None
+
+
+def _tell(error: TenantsError, *, as_json: bool) -> None:
+    click.echo(render.failure(error), err=True)
+    if as_json:
+        document: dict[str, Any] = {"message": error.message, "data": error.data, "next": error.next}
+        render.answer({"error": {**document, "exit_code": error.exit_code}})
+
+
+def _without_secrets(text: str) -> str:
+    secrets = [value for name, value in os.environ.items() if "SECRET" in name or "PASSWORD" in name]
+    if url := os.environ.get("DATABASE_URL"):
+        secrets.append(url)
+        with suppress(TenantsError):  # then there is no password to be found in it
+            secrets.append(DatabaseUrl.parse(url).password)
+    for secret in filter(None, secrets):
+        text = text.replace(secret, "…")
+    return text

@@ -1,0 +1,62 @@
+"""nightly, agent."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import click
+
+from tenants.cli import options, render
+from tenants.core import schedule as schedules
+from tenants.core.units import counted
+from tenants.usecases import agent as agents
+from tenants.usecases import nightly as nights
+
+schedule = click.option(
+    "--schedule",
+    default=schedules.DEFAULT,
+    show_default=True,
+    envvar="TENANTS_SCHEDULE",
+    help="When it is due, as cron writes it.",
+)
+
+
+@click.command()
+@schedule
+@click.option("--again", is_flag=True, help="Do the work even if it was done in this period.")
+@options.as_json
+def nightly(schedule: str, again: bool, as_json: bool) -> int:
+    """Take a snapshot of every tenant and clean up. Once in a period, however often it is called."""
+    schedules.check(schedule)
+    with options.access("nightly") as access:
+        report = nights.nightly(access, schedule, render.Progress(), again=again)
+    if as_json:
+        render.answer(
+            {
+                "snapshots": report.snapshots,
+                "failures": {name: error.message for name, error in report.failures.items()},
+                "already": report.already,
+            }
+        )
+    elif report.already:
+        click.echo(f"nightly was done at {render.moment(report.already)}; nothing to do")
+    else:
+        failed = f", {len(report.failures)} failed: {', '.join(report.failures)}" if report.failures else ""
+        click.echo(f"nightly: {counted(len(report.snapshots), 'snapshot')} taken{failed}")
+    for name, error in report.failures.items():
+        click.echo(render.failure(error, lead=f"{name}   "), err=True)
+    return next((error.exit_code for error in report.failures.values()), 0)
+
+
+@click.command()
+@schedule
+def agent(schedule: str) -> None:
+    """Stay, and run nightly when it is due. The control app's one process."""
+
+    def say(text: str) -> None:
+        click.echo(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} {text}")
+
+    agents.agent(schedule, say)
+
+
+COMMANDS = (nightly, agent)

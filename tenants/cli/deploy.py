@@ -1,0 +1,149 @@
+"""plan, deploy, live."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from tenants.cli import options, render
+from tenants.core.errors import Pending
+from tenants.core.names import printable
+from tenants.core.plan import Action, Plan
+from tenants.edges import catalog
+from tenants.usecases import deploy as deploys
+from tenants.usecases import planning, revisions
+from tenants.usecases.access import Access
+from tenants.usecases.deploy import Options, Result
+
+NOTHING_YET = """nothing to do: there is no project and no tenant yet
+Next:     add migrations/PROJECT/ with a first revision, and push; or: tenants create NAME"""
+
+
+@click.command()
+@click.argument("tenant", nargs=-1)
+@click.option("--sql", is_flag=True, help="Print the SQL of the pending revisions.")
+@click.option("--check", is_flag=True, help="Exit with 3 if something is pending.")
+@options.as_json
+def plan(tenant: tuple[str, ...], sql: bool, check: bool, as_json: bool) -> None:
+    """Show what a deploy would do. Changes nothing."""
+    with options.access("plan") as access:
+        survey = planning.survey(access, tenant)
+        texts = {}
+        if sql:
+            for found in survey.plans:
+                if found.pending:
+                    texts[found.tenant] = revisions.as_sql(access, found, survey.folders[found.project])
+    if as_json:
+        render.answer({"plans": [_plan_document(found, texts.get(found.tenant)) for found in survey.plans]})
+    elif not survey.plans:
+        click.echo(NOTHING_YET)
+    elif sql:
+        for name, text in texts.items():
+            click.echo(f"-- tenant {name}\n{printable(text)}")
+    else:
+        render.table(("TENANT", "PLAN"), [(found.tenant, found) for found in survey.plans])
+    for found in survey.plans:
+        if found.error:
+            raise found.error
+    pending = [found.tenant for found in survey.plans if found.action in (Action.MIGRATE, Action.CREATE)]
+    if check and pending:
+        raise Pending(f"something is pending for {', '.join(pending)}", next="tenants deploy")
+
+
+def _plan_document(found: Plan, sql: str | None) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "tenant": found.tenant,
+        "project": found.project,
+        "action": found.action.value,
+        "from": found.start,
+        "to": found.target if found.pending else found.start,
+        "pending": [{"revision": r.id, "file": r.file, "message": r.message} for r in found.pending],
+        "error": found.error.message if found.error else None,
+    }
+    return {**document, "sql": sql} if sql is not None else document
+
+
+@click.command()
+@click.argument("tenant", nargs=-1)
+@click.option("--no-snapshot", is_flag=True, help="Migrate without a snapshot before: there is no way back then.")
+@click.option("--from-scratch", is_flag=True, help="Accept that a schema which held something is now empty.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=1),
+    default=Options.timeout,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the migrations of one tenant may take.",
+)
+@options.wait
+@options.as_json
+def deploy(
+    tenant: tuple[str, ...], no_snapshot: bool, from_scratch: bool, timeout: float, wait: float, as_json: bool
+) -> int:
+    """Migrate all tenants with something pending, or those named.
+
+    For each: a snapshot first, then all pending revisions in one transaction, in the tenant's own schema as the
+    tenant, then the proof. When anything fails, the schema is as it was and the exit code stops Dokku's deploy.
+    """
+    wanted = Options(no_snapshot=no_snapshot, from_scratch=from_scratch, wait=wait, timeout=timeout)
+    with options.access("deploy") as access:
+        results = deploys.deploy(access, tenant, wanted, render.Progress(tenant))
+    if as_json:
+        render.answer({"deploys": [_document(result) for result in results]})
+    else:
+        for result in results:
+            _show(result)
+        if not results:
+            click.echo(NOTHING_YET)
+    failed = [result.error for result in results if result.error]
+    if failed and not as_json:
+        click.echo("Release:  the old one goes on serving", err=True)
+        click.echo(render.failure(failed[-1], lead=""), err=True)
+    return failed[0].exit_code if failed else 0
+
+
+def _document(result: Result) -> dict[str, Any]:
+    error = result.error.message if result.error else result.why or None
+    return {
+        "tenant": result.tenant,
+        "from": result.start,
+        "to": result.end,
+        "applied": list(result.applied),
+        "snapshot": result.snapshot,
+        "outcome": result.outcome,
+        "seconds": result.seconds,
+        "error": error if result.outcome in ("failed", "skipped") else None,
+    }
+
+
+def _show(result: Result) -> None:
+    name = result.tenant
+    if result.outcome == "migrated":
+        undo = f" Undo: tenants restore {name} {result.snapshot}" if result.snapshot else ""
+        click.echo(f"{name}   migrated to {result.end} in {result.seconds:.1f} s.{undo}")
+    elif result.outcome == "skipped" and result.why.startswith("not tried"):
+        click.echo(f"{name}   {result.why}; it is at {result.end or 'nothing yet'}")
+    if result.created:
+        click.echo(f"{name}   has no login yet. The app's DATABASE_URL comes from: tenants login {name}")
+
+
+@click.command()
+@options.as_json
+def live(as_json: bool) -> None:
+    """Note that the release of GIT_REV is serving (Dokku's postdeploy)."""
+    with options.access("live") as access:
+        marked = _mark(access)
+    if as_json:
+        render.answer({"live": marked})
+    for name in [] if as_json else marked:
+        click.echo(f"{name}   is live with {access.settings.git_rev}")
+
+
+def _mark(access: Access) -> list[str]:
+    if not access.settings.git_rev or not catalog.version(access.connection):
+        return []
+    return catalog.mark_live(access.connection, access.settings.git_rev)
+
+
+COMMANDS = (plan, deploy, live)

@@ -1,0 +1,75 @@
+"""How things look: plain lines for a log, live progress on a terminal, one JSON document for scripts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import click
+
+from tenants.core.errors import TenantsError
+from tenants.core.events import Event
+from tenants.core.manifest import rfc3339
+from tenants.core.names import printable
+
+
+class Progress:
+    """Events on standard error: a line for each; on a terminal the live ones on one line that they share."""
+
+    def __init__(self, names: Sequence[str] = ()) -> None:
+        self._width = max((len(name) for name in names), default=7)
+        self._live = sys.stderr.isatty()
+        self._open = False
+
+    def __call__(self, event: Event) -> None:
+        if event.live and not self._live:
+            return
+        self._width = max(self._width, len(event.tenant))
+        line = printable(f"{event.tenant:<{self._width}}   {event.stage:<9} {event.text}")
+        if self._open:
+            click.echo("\r\x1b[K", nl=False, err=True)
+        if event.live:
+            click.echo(click.style(line[: _columns() - 1], dim=True), nl=False, err=True)
+        else:
+            click.echo(click.style(line, fg="red") if event.failed else line, err=True)
+        self._open = event.live
+
+
+def _columns() -> int:
+    import shutil
+
+    return shutil.get_terminal_size().columns
+
+
+def answer(document: dict[str, Any]) -> None:
+    """One JSON document on standard output."""
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=_plain))
+
+
+def _plain(value: object) -> object:
+    return rfc3339(value) if isinstance(value, datetime) else str(value)
+
+
+def failure(error: TenantsError, *, lead: str = "Error:    ") -> str:
+    """What happened, what state the data is in, what comes next."""
+    lines = [f"{lead}{error.message}"] if lead else []
+    if error.data:
+        lines.append("Data:     " + error.data.replace("\n", "\n          "))
+    if error.next:
+        lines.append(f"Next:     {error.next}")
+    return printable("\n".join(lines))
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Columns that line up, on standard output; nothing else, so that it can be cut and sorted."""
+    cells = [list(columns), *([printable("" if c is None else str(c)).replace("\n", " ") for c in row] for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+    for row in cells:
+        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def moment(value: datetime | None) -> str:
+    return f"{value.astimezone():%Y-%m-%d %H:%M:%S}" if value else ""

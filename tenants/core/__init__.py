@@ -1,0 +1,1 @@
+"""The pure ring: what is decided without touching anything outside the process."""

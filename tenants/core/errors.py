@@ -1,0 +1,96 @@
+"""Every error that a person can meet, and the exit code each one carries.
+
+    TenantsError                1  failed inside
+    ├── UsageError              2  a command, a name or a setting that cannot work as given
+    │   ├── BadName
+    │   ├── SettingsError       2  an environment variable, named in the message
+    │   └── Refused             2  something that is there is not ours, or not allowed this way
+    ├── Pending                 3  `plan --check` found something pending
+    ├── Locked                  4  somebody else is at work on that tenant
+    ├── SnapshotError           5  a snapshot could not be taken, proven or restored
+    │   ├── NoSnapshot          5  there is none, or none of that id
+    │   ├── ProgramError        5  pg_dump and its like: absent, too old, or failed
+    │   └── StorageError        5  the bucket or folder
+    │       └── AlreadyThere    5  a key that must be new exists
+    └── MigrationError          6
+        ├── HistoryError        6  the folder of revisions is not one line of revisions
+        ├── StateError          6  the schema is not in a state that the folder can go on from
+        └── RevisionFailed      6  a revision ran and failed
+
+A message says what and where. `data` says what state the data is in, where that is in question; `next` is the one
+command or step that comes next.
+"""
+
+from __future__ import annotations
+
+
+class TenantsError(Exception):
+    """The root: anything that stops a command for a reason that a person can act on."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, next: str | None = None, data: str | None = None) -> None:  # noqa: A002
+        super().__init__(message)
+        self.message = message
+        self.next = next
+        self.data = data
+
+
+class UsageError(TenantsError):
+    exit_code = 2
+
+
+class BadName(UsageError):
+    pass
+
+
+class SettingsError(UsageError):
+    pass
+
+
+class Refused(UsageError):
+    pass
+
+
+class Pending(TenantsError):
+    exit_code = 3
+
+
+class Locked(TenantsError):
+    exit_code = 4
+
+
+class SnapshotError(TenantsError):
+    exit_code = 5
+
+
+class NoSnapshot(SnapshotError):
+    pass
+
+
+class ProgramError(SnapshotError):
+    pass
+
+
+class StorageError(SnapshotError):
+    pass
+
+
+class AlreadyThere(StorageError):
+    pass
+
+
+class MigrationError(TenantsError):
+    exit_code = 6
+
+
+class HistoryError(MigrationError):
+    pass
+
+
+class StateError(MigrationError):
+    pass
+
+
+class RevisionFailed(MigrationError):
+    pass

@@ -1,0 +1,138 @@
+"""The manifest of a snapshot: what it is, where its archive lies, and what proves it.
+
+In storage, below the prefix of TENANTS_STORE:
+
+    <server>/<tenant>/<id>.dump.zst    pg_dump's custom archive, through zstd
+    <server>/<tenant>/<id>.json        the manifest; written last, and only if there is none: without it, no snapshot
+
+`<server>` is a name that the catalog made up for itself, so that two servers on one bucket never meet.
+
+Whoever can write to the bucket can write a manifest, so one that is read is checked like any other input: where its
+archive lies is derived from the place where the manifest itself was found, never taken from its text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from tenants.core.errors import SnapshotError
+from tenants.core.names import MAX_LENGTH
+
+FORMAT = 1
+_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-z]{6}")
+_SERVER = re.compile(r"[0-9a-z]{12}")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    id: str
+    server: str
+    tenant: str
+    project: str
+    created_at: datetime
+    verified_at: datetime
+    """When the archive had been read back from storage and matched `sha256`."""
+    reason: str
+    """deploy, nightly, manual, restore or drop."""
+    heads: tuple[str, ...]
+    git_rev: str | None
+    database: str
+    server_version: str
+    client_version: str
+    tool_version: str
+    size: int
+    """Bytes of the archive as stored."""
+    sha256: str
+    """Of the archive as stored."""
+    raw_size: int
+    """Bytes of the archive before compression."""
+    raw_sha256: str
+    grantees: tuple[str, ...] = ()
+    """Roles other than the owner that the archive grants something to: they must exist when it is restored."""
+
+    @property
+    def revision(self) -> str | None:
+        return "+".join(self.heads) or None
+
+    def to_json(self) -> bytes:
+        document: dict[str, Any] = {"format": FORMAT, **asdict(self)}
+        for moment in ("created_at", "verified_at"):
+            document[moment] = rfc3339(document[moment])
+        return json.dumps(document, indent=2, ensure_ascii=True).encode() + b"\n"
+
+    @classmethod
+    def from_json(cls, data: bytes, *, server: str, tenant: str, id: str) -> Manifest:  # noqa: A002
+        """Read the manifest found at the place of `server`, `tenant` and `id`. Raises SnapshotError if it lies."""
+        try:
+            document = json.loads(data)
+            if document.pop("format") != FORMAT:
+                raise SnapshotError(
+                    f"snapshot {id} of {tenant} is of a format that this version does not know",
+                    next="update dokku-tenants",
+                )
+            known = {name: document[name] for name in cls.__dataclass_fields__ if name in document}
+            for moment in ("created_at", "verified_at"):
+                known[moment] = datetime.fromisoformat(known[moment]).astimezone(UTC)
+            known["heads"] = tuple(known["heads"])
+            known["grantees"] = tuple(known.get("grantees", ()))
+            manifest = cls(**known)
+            manifest._check_types()
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise SnapshotError(f"the manifest of snapshot {id} of {tenant} is damaged") from None
+        if (manifest.server, manifest.tenant, manifest.id) != (server, tenant, id):
+            raise SnapshotError(f"the manifest of snapshot {id} of {tenant} is that of another snapshot")
+        return manifest
+
+    def _check_types(self) -> None:
+        texts = (self.project, self.reason, self.database, self.server_version, self.client_version, self.tool_version)
+        digests = (self.sha256, self.raw_sha256)
+        if not (
+            all(isinstance(text, str) and len(text) < 200 for text in (*texts, *self.heads, *self.grantees))
+            and (self.git_rev is None or isinstance(self.git_rev, str))
+            and all(isinstance(digest, str) and re.fullmatch(r"[0-9a-f]{64}", digest) for digest in digests)
+            and all(type(count) is int and count >= 0 for count in (self.size, self.raw_size))
+        ):
+            raise ValueError
+
+
+def new_id(moment: datetime, token: str) -> str:
+    """An id that sorts by time: 20261123T064714Z-k3f9ab."""
+    return f"{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}-{token}"
+
+
+def is_id(text: str) -> bool:
+    return bool(_ID.fullmatch(text))
+
+
+def is_server(text: str) -> bool:
+    return bool(_SERVER.fullmatch(text))
+
+
+def archive_key(server: str, tenant: str, id: str) -> str:  # noqa: A002
+    return f"{server}/{tenant}/{id}.dump.zst"
+
+
+def manifest_key(server: str, tenant: str, id: str) -> str:  # noqa: A002
+    return f"{server}/{tenant}/{id}.json"
+
+
+def tenant_prefix(server: str, tenant: str) -> str:
+    return f"{server}/{tenant}/"
+
+
+def id_of_key(key: str) -> str | None:
+    """The snapshot's id if `key` is a manifest's."""
+    name = key.rpartition("/")[2]
+    return name.removesuffix(".json") if name.endswith(".json") and is_id(name.removesuffix(".json")) else None
+
+
+def rfc3339(moment: datetime) -> str:
+    """2026-11-23T06:47:14Z"""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+assert len(f"{'x' * MAX_LENGTH}~before~20261123T064714") <= 63

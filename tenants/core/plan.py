@@ -1,0 +1,121 @@
+"""What a deploy would do. Decided here from what was read, shown by `plan`, and carried out by `deploy`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tenants.core.errors import MigrationError, StateError, TenantsError
+from tenants.core.history import History, Revision
+from tenants.core.units import counted
+
+
+class Action(StrEnum):
+    NOTHING = "up-to-date"
+    MIGRATE = "migrate"
+    CREATE = "create"
+    """Make the tenant first, then migrate it."""
+    NO_FOLDER = "no-folder"
+    """The tenant's project has no folder here: another repository deploys it."""
+    STOP = "stop"
+    """Something is wrong with this tenant; `error` says what."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A tenant as it was found: its catalog entry and its schema. `trouble` is why the version could not be read."""
+
+    tenant: str
+    project: str
+    exists: bool = True
+    empty: bool = True
+    current: tuple[str, ...] = ()
+    remembered: str | None = None
+    """Where the catalog or the bucket says that the schema ought to be."""
+    trouble: TenantsError | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done for one tenant."""
+
+    tenant: str
+    project: str
+    action: Action
+    current: tuple[str, ...] = ()
+    target: str | None = None
+    pending: tuple[Revision, ...] = ()
+    empty: bool = True
+    error: TenantsError | None = None
+
+    @property
+    def start(self) -> str | None:
+        """Where the schema is, in one word; None for an empty one."""
+        return "+".join(self.current) or None
+
+    def __str__(self) -> str:
+        match self.action:
+            case Action.STOP:
+                assert self.error
+                return self.error.message
+            case Action.NO_FOLDER:
+                return f"at {self.start or 'nothing yet'}; no folder {self.project} here, so nothing to do from here"
+            case Action.NOTHING:
+                return f"up to date at {self.target}" if self.target else "no revision yet"
+            case _:
+                steps = ", ".join(r.file for r in self.pending[:4]) + (" …" if len(self.pending) > 4 else "")
+                count = counted(len(self.pending), "revision")
+                return f"{self.start or 'nothing yet'} → {self.target}, {count} pending: {steps}"
+
+
+def decide(seen: Observed, folder: History | None, *, from_scratch: bool = False) -> Plan:
+    """The plan for one tenant. Never raises: what is wrong with a tenant is its plan's `error`.
+
+    `from_scratch` accepts that a schema which used to hold something is now empty.
+    """
+    plan = Plan(seen.tenant, seen.project, Action.STOP, current=seen.current, empty=seen.empty)
+    if folder is None:
+        return _with(plan, Action.NO_FOLDER)
+    if seen.trouble:
+        return _with(plan, Action.STOP, error=seen.trouble)
+    lost = seen.remembered is not None and not seen.current and (seen.empty or not seen.exists)
+    if lost and not from_scratch:
+        gone = "is empty" if seen.exists else "is gone"
+        return _with(
+            plan,
+            Action.STOP,
+            error=StateError(
+                f"schema {seen.tenant} {gone}, but {seen.remembered}: not migrated from the beginning",
+                data="nothing was changed; what is in the bucket stays there",
+                next=f"tenants restore {seen.tenant}"
+                f"   (or, to begin anew: tenants deploy {seen.tenant} --from-scratch)",
+            ),
+        )
+    try:
+        pending = folder.pending(seen.current)
+    except MigrationError as error:
+        return _with(plan, Action.STOP, error=error)
+    action = Action.NOTHING if not pending else Action.MIGRATE if seen.exists else Action.CREATE
+    return _with(plan, action, target=folder.head, pending=pending)
+
+
+def _with(
+    plan: Plan,
+    action: Action,
+    *,
+    target: str | None = None,
+    pending: tuple[Revision, ...] = (),
+    error: TenantsError | None = None,
+) -> Plan:
+    return Plan(plan.tenant, plan.project, action, plan.current, target, pending, plan.empty, error)
+
+
+def assign(tenants: Mapping[str, str], folders: Mapping[str, History]) -> list[tuple[str, str]]:
+    """Which tenants a control repository is about: (tenant, project), in the order in which they are deployed.
+
+    `tenants` maps each tenant of the catalog to its project. A folder that no tenant runs yet stands for a new tenant
+    of its own name.
+    """
+    taken = set(tenants.values())
+    return sorted([*tenants.items(), *((project, project) for project in folders if project not in taken)])

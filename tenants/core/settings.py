@@ -1,0 +1,169 @@
+"""Configuration: the environment, read once into one frozen object. Errors name the variable."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from tenants.core.errors import SettingsError
+
+STORAGE_SECRETS = ("AWS_", "TENANTS_")
+"""What the names of variables begin with that project code never gets to see."""
+
+
+@dataclass(frozen=True)
+class DatabaseUrl:
+    """Where PostgreSQL is and who we are there. `str()` and `repr()` never show the password."""
+
+    text: str = field(repr=False)
+    user: str
+    password: str = field(repr=False)
+    where: str
+    database: str
+
+    def __str__(self) -> str:
+        return f"postgres://{quote(self.user)}:…@{self.where}/{self.database}"
+
+    @classmethod
+    def parse(cls, text: str, variable: str = "DATABASE_URL") -> DatabaseUrl:
+        """Take the URL as Dokku sets it, or as SQLAlchemy spells it. Raises SettingsError, without the password."""
+        wanted = "postgres://user:password@host:5432/database"
+        text = re.sub(r"^(postgres(?:ql)?)\+\w+://", r"\1://", text.strip())
+        if not re.match(r"postgres(ql)?://", text):
+            scheme = re.match(r"(\w+):", text)
+            found = f"it begins with {scheme[1]}:" if scheme else "it has no scheme"
+            raise SettingsError(f"{variable} is not a PostgreSQL URL: {found}", next=f"write it as {wanted}")
+        try:
+            parts = urlsplit(text)
+            port = parts.port or 5432
+            params = dict(parse_qsl(parts.query, keep_blank_values=True))
+        except ValueError:
+            raise SettingsError(
+                f"{variable} is malformed: its host or port cannot be read",
+                next=f"write it as {wanted}, with special characters of the password percent-encoded",
+            ) from None
+        host = parts.hostname or params.get("host")
+        database = unquote(parts.path.lstrip("/"))
+        missing = [
+            what for what, there in (("host", host), ("user", parts.username), ("database", database)) if not there
+        ]
+        if missing or parts.fragment:
+            fault = f"names no {' and no '.join(missing)}" if missing else "has a '#' in it"
+            raise SettingsError(
+                f"{variable} is malformed: it {fault}",
+                next=f"write it as {wanted}, with special characters of the password percent-encoded",
+            )
+        assert host is not None and parts.username is not None
+        where = host if host.startswith("/") else f"{host}:{port}"
+        return cls(text, unquote(parts.username), unquote(parts.password or ""), where, database)
+
+    def as_login(self, user: str, password: str) -> DatabaseUrl:
+        """The same database for another login."""
+        parts = urlsplit(self.text)
+        _, _, hosts = parts.netloc.rpartition("@")
+        netloc = f"{quote(user, safe='~')}:{quote(password, safe='')}@{hosts}"
+        return DatabaseUrl(parts._replace(netloc=netloc).geturl(), user, password, self.where, self.database)
+
+    def without_password(self) -> str:
+        """For a program's command line; the password goes through its environment."""
+        parts = urlsplit(self.text)
+        _, _, hosts = parts.netloc.rpartition("@")
+        return parts._replace(netloc=f"{quote(self.user, safe='~')}@{hosts}").geturl()
+
+
+@dataclass(frozen=True)
+class StoreUrl:
+    """Where snapshots go: a bucket and prefix of any S3, or a folder."""
+
+    scheme: str
+    bucket: str
+    prefix: str
+    """Within the bucket, without slashes at its ends; for a folder, its absolute path."""
+
+    def __str__(self) -> str:
+        if self.scheme == "file":
+            return f"file://{self.prefix}"
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+
+def parse_store(text: str) -> StoreUrl:
+    """`s3://bucket/prefix` or `file:///folder`. Raises SettingsError."""
+    parts = urlsplit(text.strip())
+    if (
+        parts.scheme == "file"
+        and parts.path.startswith("/")
+        and parts.netloc in ("", "localhost")
+        and parts.path != "/"
+    ):
+        return StoreUrl("file", "", unquote(parts.path).rstrip("/"))
+    if parts.scheme == "s3" and re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", parts.netloc):
+        return StoreUrl("s3", parts.netloc, parts.path.strip("/"))
+    raise SettingsError(
+        f"TENANTS_STORE is not a place for snapshots: {text!r}",
+        next="write TENANTS_STORE=s3://bucket/prefix, or TENANTS_STORE=file:///folder",
+    )
+
+
+def check_endpoint(endpoint: str, bucket: str, variable: str) -> None:
+    """Say so plainly when the endpoint is one that people paste by mistake. Raises SettingsError."""
+    parts = urlsplit(endpoint)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingsError(
+            f"{variable} has no https:// in front: {endpoint!r}",
+            next=f"set {variable}=https://{endpoint.lstrip('/')}",
+        )
+    if parts.path.strip("/"):
+        raise SettingsError(
+            f"{variable} has a path in it ({parts.path!r}): the bucket belongs into TENANTS_STORE, not the endpoint",
+            next=f"set {variable}={parts.scheme}://{parts.netloc}, and TENANTS_STORE=s3://{bucket}",
+        )
+    if parts.hostname.startswith(f"{bucket}.") and parts.hostname.count(".") > 2:
+        host = parts.netloc.removeprefix(f"{bucket}.")
+        raise SettingsError(
+            f"{variable} has the bucket {bucket!r} in its host name: the bucket belongs into TENANTS_STORE alone",
+            next=f"set {variable}={parts.scheme}://{host}",
+        )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that the environment tells us. Built once, handed on explicitly."""
+
+    database: DatabaseUrl
+    store: StoreUrl | None
+    migrations: Path
+    git_rev: str | None
+    environment: Mapping[str, str] = field(repr=False)
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> Settings:
+        """Raises SettingsError, which names the variable."""
+        url = environment.get("DATABASE_URL", "").strip()
+        if not url:
+            raise SettingsError(
+                "DATABASE_URL is not set",
+                next="on Dokku: dokku config:set APP DATABASE_URL=postgres://user:password@host:5432/database",
+            )
+        store = environment.get("TENANTS_STORE", "").strip()
+        target = parse_store(store) if store else None
+        if target and target.scheme == "s3":
+            for variable in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+                if endpoint := environment.get(variable, "").strip():
+                    check_endpoint(endpoint, target.bucket, variable)
+                    break
+        return cls(
+            database=DatabaseUrl.parse(url),
+            store=target,
+            migrations=Path(environment.get("TENANTS_MIGRATIONS", "").strip() or "migrations").absolute(),
+            git_rev=_git_rev(environment.get("GIT_REV", "")),
+            environment=dict(environment),
+        )
+
+
+def _git_rev(text: str) -> str | None:
+    """A commit's hash, or nothing: whatever else stands there would be written into catalog and manifests."""
+    text = text.strip().lower()
+    return text if re.fullmatch(r"[0-9a-f]{7,64}", text) else None

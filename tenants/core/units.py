@@ -1,0 +1,25 @@
+"""Figures as people read them."""
+
+from __future__ import annotations
+
+
+def size(count: int) -> str:
+    """`count` bytes in SI units: 1.2 MB."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def seconds(value: float) -> str:
+    """A duration: 0.4 s, 90 s, 12 min."""
+    if value < 10:
+        return f"{value:.1f} s"
+    return f"{value:.0f} s" if value < 120 else f"{value / 60:.0f} min"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 revision`, `2 revisions`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,216 @@
+"""The catalog: the tables in schema `tenants`. It makes and migrates itself; nothing else writes to them."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tenants.core.errors import Refused
+from tenants.core.manifest import Manifest
+from tenants.core.names import CATALOG_SCHEMA, MEMBERS_ROLE
+from tenants.edges import postgres
+from tenants.edges.postgres import Connection
+from tenants.edges.sql import catalog_steps
+
+_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
+
+
+def token(length: int = 6) -> str:
+    """Random letters for names that must be new."""
+    return "".join(secrets.choice(_LETTERS) for _ in range(length))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tenant, as the catalog has it."""
+
+    name: str
+    project: str
+    created_at: datetime
+    logins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Record:
+    """One deploy, restore or drop that changed something, or tried to."""
+
+    tenant: str
+    project: str
+    kind: str
+    from_heads: Sequence[str]
+    to_heads: Sequence[str]
+    applied: Sequence[str]
+    outcome: str
+    stages: Mapping[str, float]
+    git_rev: str | None = None
+    snapshot: str | None = None
+    error: str | None = None
+
+
+def version(connection: Connection) -> int:
+    """The step that the catalog is at; 0 when there is none. Raises Refused if schema `tenants` is not ours."""
+    identity = postgres.identify(connection)
+    if not identity.catalog:
+        if identity.catalog_schema:
+            raise Refused(
+                f"schema {CATALOG_SCHEMA!r} exists in database {identity.database!r} and is not our catalog",
+                next=f"rename it: ALTER SCHEMA {CATALOG_SCHEMA} RENAME TO …",
+            )
+        return 0
+    row = connection.execute("SELECT version FROM tenants.catalog").fetchone()
+    found = int(row[0]) if row else 0
+    if found > len(catalog_steps()):
+        raise Refused(
+            f"the catalog is at version {found}, and this program knows {len(catalog_steps())}",
+            next="update dokku-tenants",
+        )
+    return found
+
+
+def ensure(connection: Connection) -> None:
+    """Bring the catalog to this program's version, in one transaction. Writes nothing if it is there already."""
+    if version(connection) == len(catalog_steps()):
+        return
+    with postgres.roles_locked(connection):
+        done = version(connection)
+        if done == 0:
+            _make_group(connection)
+        for step in catalog_steps()[done:]:
+            connection.execute(step)
+        if done == 0:
+            connection.execute("INSERT INTO tenants.catalog (version, server) VALUES (0, %s)", [token(12)])
+        connection.execute("UPDATE tenants.catalog SET version = %s", [len(catalog_steps())])
+
+
+def _make_group(connection: Connection) -> None:
+    """The group belongs to the whole server; another database of it may have made it already."""
+    query = """SELECT rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls
+               FROM pg_roles WHERE rolname = %s"""
+    found = connection.execute(query, [MEMBERS_ROLE]).fetchone()
+    if found is None:
+        postgres.run(connection, "CREATE ROLE {role} NOLOGIN", role=MEMBERS_ROLE)
+    elif found[0]:
+        raise Refused(f"role {MEMBERS_ROLE!r} exists and is not ours: it can do more than a group of tenants may")
+
+
+def server(connection: Connection) -> str:
+    """What this server and database are called in the bucket."""
+    row = connection.execute("SELECT server FROM tenants.catalog").fetchone()
+    assert row, "the catalog has one row"
+    return str(row[0])
+
+
+def entries(connection: Connection) -> dict[str, Entry]:
+    """All tenants that this connection may see, by name, with their logins where it may see those."""
+    found = postgres.dict_rows(connection, "SELECT name, project, created_at FROM tenants.tenants ORDER BY name")
+    return {row["name"]: Entry(**row) for row in found}
+
+
+def entries_with_logins(connection: Connection) -> dict[str, Entry]:
+    """The same, with the logins: for the admin alone."""
+    query = """SELECT t.name, t.project, t.created_at, coalesce(array_agg(l.role ORDER BY l.created_at, l.role)
+                      FILTER (WHERE l.role IS NOT NULL), '{}') AS logins
+               FROM tenants.tenants t LEFT JOIN tenants.logins l ON l.tenant = t.name
+               GROUP BY t.name ORDER BY t.name"""
+    found = postgres.dict_rows(connection, query)
+    return {row["name"]: Entry(**{**row, "logins": tuple(row["logins"])}) for row in found}
+
+
+def add_tenant(connection: Connection, name: str, project: str) -> None:
+    connection.execute("INSERT INTO tenants.tenants (name, project) VALUES (%s, %s)", [name, project])
+
+
+def add_login(connection: Connection, tenant: str, role: str) -> None:
+    connection.execute("INSERT INTO tenants.logins (role, tenant) VALUES (%s, %s)", [role, tenant])
+
+
+def remove_tenant(connection: Connection, name: str) -> None:
+    """Forget the tenant and its logins; its deploys and snapshots stay on record."""
+    connection.execute("DELETE FROM tenants.tenants WHERE name = %s", [name])
+
+
+def add_record(connection: Connection, record: Record) -> None:
+    connection.execute(
+        """INSERT INTO tenants.deploys
+               (tenant, project, kind, from_heads, to_heads, applied, git_rev, snapshot, outcome, error, stages)
+           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb)""",
+        [
+            record.tenant,
+            record.project,
+            record.kind,
+            list(record.from_heads),
+            list(record.to_heads),
+            list(record.applied),
+            record.git_rev,
+            record.snapshot,
+            record.outcome,
+            record.error,
+            json.dumps({stage: round(took, 3) for stage, took in record.stages.items()}),
+        ],
+    )
+
+
+def last_records(connection: Connection, tenant: str, count: int = 5) -> list[dict[str, Any]]:
+    """The newest records of the tenant first."""
+    return postgres.dict_rows(
+        connection,
+        """SELECT kind, from_heads, to_heads, git_rev, snapshot, outcome, error, recorded_at, live_at
+           FROM tenants.deploys WHERE tenant = %s ORDER BY recorded_at DESC LIMIT %s""",
+        [tenant, count],
+    )
+
+
+def remembered_heads(connection: Connection, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Where the last deploy or restore that succeeded left each tenant; nothing for those that were dropped since."""
+    query = """SELECT DISTINCT ON (tenant) tenant, outcome, to_heads FROM tenants.deploys
+               WHERE tenant = ANY(%s) AND outcome <> 'failed' ORDER BY tenant, recorded_at DESC"""
+    found = postgres.dict_rows(connection, query, [list(names)])
+    return {row["tenant"]: tuple(row["to_heads"]) for row in found if row["outcome"] != "dropped" and row["to_heads"]}
+
+
+def mark_live(connection: Connection, git_rev: str) -> list[str]:
+    """Note that the release of that commit serves. Returns the tenants that it had migrated."""
+    query = """UPDATE tenants.deploys SET live_at = now()
+               WHERE git_rev = %s AND live_at IS NULL AND outcome = 'migrated' RETURNING tenant"""
+    return sorted(row[0] for row in connection.execute(query, [git_rev]))
+
+
+def add_snapshot(connection: Connection, manifest: Manifest) -> None:
+    connection.execute(
+        """INSERT INTO tenants.snapshots (id, tenant, created_at, revision, bytes, sha256, verified_at)
+           VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING""",
+        [
+            manifest.id,
+            manifest.tenant,
+            manifest.created_at,
+            manifest.revision,
+            manifest.size,
+            manifest.sha256,
+            manifest.verified_at,
+        ],
+    )
+
+
+def allow_swap(connection: Connection, role: str, tenant: str, aside: str) -> None:
+    """Let the session that logs in as `role` set the tenant's schema aside, once."""
+    connection.execute("INSERT INTO tenants.swaps (role, tenant, aside) VALUES (%s, %s, %s)", [role, tenant, aside])
+
+
+def forget_swaps(connection: Connection, tenant: str) -> None:
+    connection.execute("DELETE FROM tenants.swaps WHERE tenant = %s", [tenant])
+
+
+def nightly_done(connection: Connection, period: datetime) -> datetime | None:
+    """When the nightly run for the period that began then was finished; None if it was not."""
+    row = connection.execute(
+        "SELECT max(finished_at) FROM tenants.nightly_runs WHERE period >= %s", [period]
+    ).fetchone()
+    return row[0] if row else None
+
+
+def note_nightly(connection: Connection, period: datetime) -> None:
+    connection.execute("INSERT INTO tenants.nightly_runs (period) VALUES (%s) ON CONFLICT DO NOTHING", [period])

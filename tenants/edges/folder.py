@@ -1,0 +1,60 @@
+"""The folder of migrations on disk: which projects there are, and the text of their revisions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tenants.core.errors import HistoryError, SettingsError
+from tenants.core.history import History, parse_revision
+from tenants.core.names import check_name
+
+
+@dataclass(frozen=True)
+class Migrations:
+    """What TENANTS_MIGRATIONS holds: revisions of one project (`own`), or a folder for each of several (`projects`)."""
+
+    folder: Path
+    own: Path | None
+    projects: dict[str, Path]
+
+
+def look(folder: Path) -> Migrations:
+    """Find the revisions. They lie in the folder itself, or in `versions/`, as Alembic makes it; or else in folders of
+    that kind, one for each project. Raises SettingsError if there is no such folder, BadName for a project's."""
+    if not folder.is_dir():
+        raise SettingsError(
+            f"there is no folder of migrations at {folder}",
+            next="make one (mkdir -p migrations/PROJECT), or say where it is: TENANTS_MIGRATIONS=path",
+        )
+    if own := _revisions_in(folder):
+        return Migrations(folder, own, {})
+    projects = {}
+    for child in sorted(folder.iterdir()):
+        if child.is_dir() and not child.name.startswith((".", "_")) and (found := _revisions_in(child)):
+            projects[check_name(child.name, "project")] = found
+    return Migrations(folder, None, projects)
+
+
+def _revisions_in(folder: Path) -> Path | None:
+    return next((f for f in (folder / "versions", folder) if f.is_dir() and _revision_files(f)), None)
+
+
+def _revision_files(folder: Path) -> list[Path]:
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix == ".py" and file.name != "env.py" and not file.name.startswith((".", "_")) and file.is_file()
+    )
+
+
+def history(folder: Path) -> History:
+    """The revisions of one project. Raises HistoryError."""
+    revisions = []
+    for file in _revision_files(folder):
+        try:
+            source = file.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise HistoryError(f"{file.name}: cannot be read: {error}", next=f"save {file.name} as UTF-8") from None
+        revisions.append(parse_revision(file.name, source))
+    return History.of(revisions)

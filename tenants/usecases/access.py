@@ -1,0 +1,123 @@
+"""Who we are: the admin, or one tenant. The pipeline is the same for both; what differs is told here, and only here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tenants.core.errors import MigrationError, Refused, StateError, TenantsError, UsageError
+from tenants.core.plan import Observed
+from tenants.core.settings import DatabaseUrl, Settings
+from tenants.edges import catalog, postgres, sandbox
+from tenants.edges.catalog import Entry
+from tenants.edges.postgres import Connection, Identity
+from tenants.usecases import roles
+
+
+@dataclass(frozen=True)
+class Access:
+    """An open connection and what it may do."""
+
+    settings: Settings
+    connection: Connection
+    me: Identity
+    own: str | None
+    """The tenant, if DATABASE_URL is a tenant's; None for the admin's."""
+
+    def entries(self) -> dict[str, Entry]:
+        """The tenants in the catalog; with a tenant's own URL that one alone. Writes nothing."""
+        return catalog.entries(self.connection) if catalog.version(self.connection) else {}
+
+    def entry(self, name: str) -> Entry:
+        """Raises UsageError if there is no such tenant, or it is not for us."""
+        entries = self.entries()
+        if name not in entries:
+            known = ", ".join(entries) or "none yet"
+            raise UsageError(f"there is no tenant {name!r} (tenants: {known})", next=f"tenants create {name}")
+        return entries[name]
+
+    def require_admin(self, command: str) -> None:
+        """Raises Refused with a tenant's own URL."""
+        if self.own:
+            raise Refused(
+                f"this needs the admin's URL, and DATABASE_URL is that of tenant {self.own}",
+                next=f"where DATABASE_URL is the admin's (the control app, or the server): {command}",
+            )
+
+    def taken(self, name: str) -> Refused | None:
+        """Why no tenant of that name can be made: something that is not ours bears it. None if nothing does."""
+        found = [row["what"] for row in postgres.rows(self.connection, "names_taken", name=name)]
+        if not found:
+            return None
+        return Refused(
+            f"a {' and a '.join(found)} named {name!r} exists already and is not a tenant of this catalog; "
+            "it is not taken over",
+            next="choose another name for the tenant, or rename what is there",
+        )
+
+    @contextmanager
+    def acting_as(self, tenant: str) -> Iterator[DatabaseUrl]:
+        """A URL that acts as the tenant and can do nothing beyond. To be used under the tenant's lock."""
+        if self.own:
+            yield self.settings.database
+            return
+        sandbox.require_sound()
+        with roles.acting_as(self.connection, self.me, tenant, self.settings.database) as url:
+            yield url
+
+    def observe(self, entries: Sequence[Entry]) -> list[Observed]:
+        """Look at the schemas: catalogs, and the version tables that are what they have to be. Writes nothing."""
+        names = [entry.name for entry in entries]
+        found = {row["name"]: row for row in postgres.rows(self.connection, "schemas", names=names)}
+        remembered = catalog.remembered_heads(self.connection, names) if catalog.version(self.connection) else {}
+        observed = []
+        for entry in entries:
+            row = found[entry.name]
+            current: tuple[str, ...] = ()
+            trouble: TenantsError | None = None
+            try:
+                if row["exists"] and row["owner"] != entry.name:
+                    raise StateError(
+                        f"schema {entry.name} belongs to {row['owner']}, not to {entry.name}",
+                        next=f"tenants show {entry.name}",
+                    )
+                if row["version_fault"]:
+                    raise StateError(
+                        f"{entry.name}.alembic_version is not the table that Alembic makes: {row['version_fault']}",
+                        next=f"put the table back: tenants restore {entry.name}",
+                    )
+                if row["versioned"]:
+                    current = postgres.read_heads(self.connection, entry.name)
+            except MigrationError as error:
+                trouble = error
+            heads = remembered.get(entry.name)
+            observed.append(
+                Observed(
+                    tenant=entry.name,
+                    project=entry.project,
+                    exists=row["exists"],
+                    empty=row["empty"],
+                    current=current,
+                    remembered=f"the last deploy left it at {'+'.join(heads)}" if heads else None,
+                    trouble=trouble,
+                )
+            )
+        return observed
+
+
+@contextmanager
+def open_access(settings: Settings, purpose: str) -> Iterator[Access]:
+    """Connect, and find out whether DATABASE_URL is the admin's or a tenant's. Raises Refused if it is neither's."""
+    with postgres.connect(settings.database, f"tenants {purpose}") as connection:
+        me = postgres.identify(connection)
+        if me.admin:
+            yield Access(settings, connection, me, None)
+            return
+        own = me.role if me.catalog and me.role != me.login and me.role in catalog.entries(connection) else None
+        if own is None:
+            raise Refused(
+                f"the login {me.login} of DATABASE_URL is neither the admin's nor a tenant's",
+                next="with the admin's URL: tenants create NAME; its answer is the DATABASE_URL for the app",
+            )
+        yield Access(settings, connection, me, own)

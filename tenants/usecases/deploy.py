@@ -1,0 +1,265 @@
+"""Deploy: plan, lock, snapshot, migrate, prove, record. What happens on every push."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tenants.core.errors import MigrationError, SnapshotError, TenantsError
+from tenants.core.events import Event, Stage, Tell
+from tenants.core.names import printable
+from tenants.core.plan import Action, Plan
+from tenants.core.settings import DatabaseUrl
+from tenants.core.units import counted, seconds
+from tenants.edges import catalog, postgres, sandbox
+from tenants.edges.catalog import Record
+from tenants.edges.projectcode import Ran
+from tenants.usecases import locks, planning, provision, revisions, snapshots
+from tenants.usecases.access import Access
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person may ask for in one call."""
+
+    no_snapshot: bool = False
+    from_scratch: bool = False
+    wait: float = locks.WAIT
+    """Seconds to wait for the tenant's lock."""
+    timeout: float = 1800.0
+    """Seconds that the migrations of one tenant may take."""
+
+
+@dataclass
+class Result:
+    """What became of one tenant."""
+
+    tenant: str
+    start: str | None
+    end: str | None
+    applied: tuple[str, ...] = ()
+    snapshot: str | None = None
+    outcome: str = "up-to-date"
+    """up-to-date, migrated, failed or skipped."""
+    seconds: float = 0.0
+    error: TenantsError | None = None
+    created: bool = False
+    """Whether this deploy made the tenant: then it has no login yet."""
+    why: str = ""
+
+
+def deploy(access: Access, names: Sequence[str], options: Options, tell: Tell) -> list[Result]:
+    """Bring the tenants named, or all that the folder is about, to the head of their project.
+
+    One after the other. A tenant whose own state cannot be read fails by itself and the others go on; when a migration
+    fails, those that come after it are not tried. Never raises for what is wrong with one tenant: its result has it.
+    """
+    found = planning.survey(access, names, from_scratch=options.from_scratch)
+    results = []
+    failed: str | None = None
+    if not access.own and any(plan.action in (Action.MIGRATE, Action.CREATE) for plan in found.plans):
+        sandbox.require_sound()
+        catalog.ensure(access.connection)
+        provision.close_public(access, tell)
+    for plan in found.plans:
+        result = Result(plan.tenant, plan.start, plan.start)
+        tell(Event(plan.tenant, "plan", str(plan), failed=plan.action is Action.STOP))
+        if plan.action is Action.STOP:
+            result.outcome, result.error = "failed", plan.error
+        elif plan.action is Action.NO_FOLDER:
+            result.outcome, result.why = "skipped", f"no folder {plan.project} here"
+        elif plan.action is not Action.NOTHING:
+            if failed:
+                result.outcome, result.why = "skipped", f"not tried, because {failed} failed"
+            else:
+                _Deploy(access, plan, found.folders[plan.project], options, tell, result).run()
+                failed = plan.tenant if result.outcome == "failed" else None
+        results.append(result)
+    return results
+
+
+@dataclass
+class _Deploy:
+    """The deploy of one tenant."""
+
+    access: Access
+    plan: Plan
+    folder: Path
+    options: Options
+    tell: Tell
+    result: Result
+    stages: dict[str, float] = field(default_factory=dict)
+    stage: Stage = "lock"
+
+    def run(self) -> None:
+        began = time.monotonic()
+        try:
+            with locks.tenant_lock(
+                self.access.settings.database, self.plan.tenant, "deploy", self.tell, self.options.wait
+            ) as lock:
+                self._again()
+                if self.plan.action in (Action.MIGRATE, Action.CREATE):
+                    try:
+                        self._deploy(lock)
+                    except BaseException as cause:
+                        with suppress(postgres.DatabaseError):
+                            self._record(cause)
+                        raise
+                    self._record(None)
+        except (TenantsError, postgres.DatabaseError) as cause:
+            error = cause if isinstance(cause, TenantsError) else postgres.failed(cause)
+            self.result.outcome, self.result.error = "failed", error
+            error.data = error.data or f"untouched, at {self.result.end or 'nothing yet'}"
+            self.tell(Event(self.plan.tenant, self.stage, f"FAILED: {error.message}", failed=True))
+        finally:
+            self.result.seconds = round(time.monotonic() - began, 3)
+
+    def _again(self) -> None:
+        """Under the lock the plan is made once more: who held it before us may have done the work."""
+        found = planning.survey(self.access, [self.plan.tenant], from_scratch=self.options.from_scratch).plans[0]
+        if found.error:
+            raise found.error
+        self.plan = found
+        self.result.start = self.result.end = found.start
+
+    def _deploy(self, lock: locks.Lock) -> None:
+        access, name = self.access, self.plan.tenant
+        if self.plan.action is Action.CREATE:
+            with self._stage("create"):
+                provision.create(access, name, self.plan.project, self.tell, with_login=False)
+                self.result.created = True
+        with access.acting_as(name) as url:
+            if not self.plan.empty and not self.options.no_snapshot:
+                with self._stage("snapshot"):
+                    self._snapshot(url)
+            lock.check()
+            elsewhere = self._elsewhere()
+            with self._stage("migrate"):
+                self._migrate(url)
+            with self._stage("prove"):
+                self._prove(url, elsewhere)
+
+    @contextmanager
+    def _stage(self, stage: Stage) -> Iterator[None]:
+        self.stage, began = stage, time.monotonic()
+        try:
+            yield
+        finally:
+            self.stages[stage] = time.monotonic() - began
+
+    def _snapshot(self, url: DatabaseUrl) -> None:
+        try:
+            entry = self.access.entry(self.plan.tenant)
+            self.result.snapshot = snapshots.take(self.access, url, entry, "deploy", self.tell).id
+        except TenantsError as error:
+            error.data = f"untouched, at {self.plan.start or 'nothing yet'}: not migrated without a snapshot"
+            if not isinstance(error, SnapshotError):  # no store is set, say
+                raise SnapshotError(error.message, next=error.next, data=error.data) from None
+            raise
+
+    def _waits(self, statement: str) -> None:
+        self.tell(Event(self.plan.tenant, "migrate", f"a lock is not to be had yet, trying again: {statement[:100]}"))
+
+    def _migrate(self, url: DatabaseUrl) -> None:
+        before, began = self._fingerprint(), time.monotonic()
+        ran = revisions.upgrade(
+            self.access, self.plan, self.folder, url, seconds=self.options.timeout, waits=self._waits
+        )
+        self._end_sessions(url)
+        heads = self._heads()
+        self.result.end = "+".join(heads) or None
+        if heads != (self.plan.target,):
+            raise self._unfinished(ran, heads, changed=self._fingerprint() != before)
+        self.result.outcome = "migrated"
+        self.result.applied = tuple(revision.id for revision in self.plan.pending)
+        again = f", after {counted(ran.attempts - 1, 'pause')} for locks" if ran.attempts > 1 else ""
+        took = seconds(time.monotonic() - began)
+        self.tell(Event(self.plan.tenant, "migrate", f"{counted(len(self.plan.pending), 'revision')} in {took}{again}"))
+
+    def _unfinished(self, ran: Ran, heads: tuple[str, ...], *, changed: bool) -> TenantsError:
+        """What a migration that did not get to its head has left: looked up, not taken from its word."""
+        error = revisions.failure(ran, "failed", seconds=self.options.timeout)
+        moved = heads != self.plan.current
+        where = self.result.end or "nothing yet"
+        if moved:
+            left = {revision.id for revision in self.plan.pending if revision.id in ran.applied}
+            self.result.applied = tuple(r.id for r in self.plan.pending if r.id in left)
+        if ran.stays or moved:
+            kept = "".join(f"\nstays: {statement}" for statement in ran.stays)
+            error.data = f"at {where}; what ran in an autocommit_block stays, and what was committed before it{kept}"
+        elif changed:
+            error.data = (
+                f"at {where}, but definitions in its schema have changed: by a revision that committed, or by the app"
+            )
+        else:
+            error.data = f"untouched, at {where}"
+        if (moved or changed) and self.result.snapshot:
+            error.data += f"\nas it was before: tenants restore {self.plan.tenant} {self.result.snapshot}"
+        return error
+
+    def _end_sessions(self, url: DatabaseUrl) -> None:
+        """Nothing is judged while a session of the migration is open. With the admin's URL those are all sessions of
+        the deploy role; with a tenant's own it is the one that holds the key of the migration while it is at work."""
+        if not self.access.own:
+            postgres.end_sessions(self.access.connection, [url.user])
+            return
+        key = postgres.lock_key(f"migrates {self.plan.tenant}")
+        postgres.poll(
+            lambda: not postgres.rows(self.access.connection, "lock_holder", key=key),
+            seconds=60,
+            what=f"a session that migrates {self.plan.tenant} does not end",
+        )
+
+    def _heads(self) -> tuple[str, ...]:
+        seen = self.access.observe([self.access.entry(self.plan.tenant)])[0]
+        if seen.trouble:
+            raise seen.trouble
+        return seen.current
+
+    def _fingerprint(self) -> str:
+        return str(postgres.scalar(self.access.connection, "fingerprint", schema=f'"{self.plan.tenant}"'))
+
+    def _elsewhere(self) -> set[str]:
+        found = postgres.rows(self.access.connection, "owned_elsewhere", tenant=self.plan.tenant)
+        return {printable(f"{row['type']} {row['identity']}") for row in found}
+
+    def _prove(self, url: DatabaseUrl, known: set[str]) -> None:
+        """From a fresh connection, as the tenant: the head is in its schema, and nothing new of it lies elsewhere."""
+        with postgres.connect(url, "tenants prove") as connection:
+            heads = postgres.read_heads(connection, self.plan.tenant)
+        if heads != (self.plan.target,):
+            raise MigrationError(f"the schema is at {'+'.join(heads) or 'nothing'}, and not at {self.plan.target}")
+        if strays := sorted(self._elsewhere() - known):
+            raise MigrationError(
+                f"the migration made something outside of schema {self.plan.tenant}: {', '.join(strays[:5])}",
+                data=f"migrated to {self.plan.target}",
+                next=f"drop it, as the tenant: {strays[0]}",
+            )
+        self.tell(
+            Event(self.plan.tenant, "prove", f"{self.plan.target} in schema {self.plan.tenant}, nothing elsewhere")
+        )
+
+    def _record(self, failure: BaseException | None) -> None:
+        """Into the catalog, whatever became of it. Where nothing was tried there is nothing to record."""
+        if not self.stages:
+            return
+        result = self.result
+        catalog.add_record(
+            self.access.connection,
+            Record(
+                self.plan.tenant,
+                self.plan.project,
+                "deploy",
+                self.plan.current,
+                tuple(result.end.split("+")) if result.end else (),
+                result.applied,
+                "failed" if failure else "migrated",
+                self.stages,
+                git_rev=self.access.settings.git_rev,
+                snapshot=result.snapshot,
+                error=str(failure)[:2000] if failure else None,
+            ),
+        )

@@ -1,0 +1,79 @@
+"""Plan: which tenants a folder is about, where they are, and what is pending. It writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tenants.core.errors import Refused, UsageError
+from tenants.core.history import History
+from tenants.core.names import check_name
+from tenants.core.plan import Observed, Plan, assign, decide
+from tenants.edges import folder
+from tenants.usecases import snapshots
+from tenants.usecases.access import Access
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The plans, and the folders that they were made from."""
+
+    plans: tuple[Plan, ...]
+    folders: Mapping[str, Path]
+    """By project."""
+
+
+def survey(access: Access, names: Sequence[str] = (), *, from_scratch: bool = False) -> Survey:
+    """Plan for the tenants named, or for all that the folder is about.
+
+    What is wrong with the folder (that is, with what was pushed) raises HistoryError, BadName or SettingsError before
+    anything is looked at. What is wrong with one tenant is in its plan, and the others are answered.
+    """
+    for name in names:
+        check_name(name)
+    folders = _folders(access, folder.look(access.settings.migrations))
+    histories = {project: folder.history(path) for project, path in folders.items()}
+    entries = access.entries()
+    pairs = assign({e.name: e.project for e in entries.values()}, {} if access.own else histories)
+    if unknown := sorted(set(names) - {tenant for tenant, _ in pairs}):
+        raise UsageError(
+            f"there is no tenant and no folder named {', '.join(unknown)}",
+            next=f"tenants create {unknown[0]}, or add {access.settings.migrations}/{unknown[0]}",
+        )
+    pairs = [pair for pair in pairs if not names or pair[0] in names]
+    observed = {seen.tenant: seen for seen in access.observe([entries[t] for t, _ in pairs if t in entries])}
+    plans = []
+    for tenant, project in pairs:
+        seen = observed.get(tenant) or Observed(tenant, project, exists=False, trouble=access.taken(tenant))
+        history = histories.get(project)
+        if history and not from_scratch:
+            seen = _ask_storage(access, seen, history)
+        plans.append(decide(seen, history, from_scratch=from_scratch))
+    return Survey(tuple(plans), folders)
+
+
+def _folders(access: Access, found: folder.Migrations) -> Mapping[str, Path]:
+    if not access.own:
+        if found.own:
+            raise Refused(
+                f"{found.folder} is not divided into projects, and DATABASE_URL is the admin's",
+                next="move them to migrations/PROJECT/, or set the app's own DATABASE_URL: tenants create NAME",
+            )
+        return found.projects
+    project = access.entry(access.own).project
+    if found.own:
+        return {project: found.own}
+    if found.projects and project not in found.projects:
+        raise UsageError(
+            f"{found.folder} has folders for {', '.join(found.projects)}; none for {project},"
+            f" the project of {access.own}",
+            next=f"add {found.folder}/{project}, or put the revisions into {found.folder} itself",
+        )
+    return {project: found.projects.get(project, found.folder)}
+
+
+def _ask_storage(access: Access, seen: Observed, history: History) -> Observed:
+    """Before a first migration: does storage remember the tenant? Then its data was lost, and this is no beginning."""
+    begins = seen.empty and not seen.current and not seen.trouble and not seen.remembered and history.head
+    return replace(seen, remembered=snapshots.known_in_storage(access, seen.tenant)) if begins else seen

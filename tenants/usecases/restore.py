@@ -1,0 +1,259 @@
+"""Restore: a snapshot back into its tenant's schema, with the app running.
+
+In one transaction the live schema is set aside, an empty one takes its place, and the archive is replayed into it: the
+app sees the old rows until the commit, and the restored ones after it. The replay runs in a session that acts as the
+tenant and has no other right; the one step that takes more, setting the schema aside, is a function of the catalog that
+can do this once, to this tenant (`tenants.set_aside`). The former schema is kept under another name, as the way back.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from tenants.core.errors import ProgramError, SnapshotError, TenantsError
+from tenants.core.events import Event, Tell
+from tenants.core.manifest import Manifest
+from tenants.core.names import aside_name
+from tenants.core.settings import DatabaseUrl
+from tenants.core.units import seconds, size
+from tenants.edges import catalog, postgres, programs
+from tenants.edges.catalog import Record
+from tenants.edges.programs import Programs
+from tenants.edges.store import Store, require_store
+from tenants.usecases import locks, snapshots
+from tenants.usecases.access import Access
+
+_TRANSACTION_TIMEOUT = re.compile(rb"^SET transaction_timeout = 0;\n", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Restored:
+    tenant: str
+    snapshot: str
+    revision: str | None
+    aside: str | None
+    """The schema that holds what was there before; None if there was nothing."""
+    undo: str | None
+    """The snapshot that was taken of it."""
+    seconds: float
+
+
+def restore(access: Access, name: str, id_: str | None, tell: Tell, *, wait: float = locks.WAIT) -> Restored:
+    """Put the snapshot `id_` back, or the newest one. Needs the admin's URL.
+
+    All or nothing: an archive that is damaged, or does not fit, leaves the live schema as it was. A snapshot of what is
+    there now is taken first. Raises Refused, SnapshotError, Locked.
+    """
+    access.require_admin(f"tenants restore {name} {id_ or ''}".strip())
+    entry = access.entry(name)
+    catalog.ensure(access.connection)
+    store = require_store(access.settings)
+    client = programs.find(os.environ.get("PATH", ""), access.me.version // 10000)
+    began = time.monotonic()
+    with locks.tenant_lock(access.settings.database, name, "restore", tell, wait) as lock:
+        manifest = snapshots.find(store, catalog.server(access.connection), name, id_)
+        tell(
+            Event(
+                name, "restore", f"checking {manifest.id}: {manifest.revision or 'no revision'}, {size(manifest.size)}"
+            )
+        )
+        listing = _listing(client, store, manifest)
+        before = postgres.rows(access.connection, "schemas", names=[name])[0]
+        held = bool(before["exists"] and not before["empty"])
+        heads_before = access.observe([entry])[0].current
+        with access.acting_as(name) as url:
+            undo = snapshots.take(access, url, entry, "restore", tell) if held else None
+            lock.check()
+            aside = _free_aside(access, name)
+            catalog.allow_swap(access.connection, url.user, name, aside)
+            _replay(client, store, manifest, listing, url, access, tell)
+            heads = access.observe([entry])[0].current
+            if heads != manifest.heads:
+                raise TenantsError(f"{name} is at {heads} after the restore, and the snapshot at {manifest.heads}")
+            _analyze(url, name)
+        took = time.monotonic() - began
+        if before["exists"] and not held:
+            postgres.run(access.connection, "DROP SCHEMA {aside}", aside=aside)
+        catalog.add_record(
+            access.connection,
+            Record(
+                name,
+                entry.project,
+                "restore",
+                heads_before,
+                heads,
+                [],
+                "restored",
+                {"restore": took},
+                snapshot=manifest.id,
+            ),
+        )
+    tell(Event(name, "restore", f"{manifest.id} is back, at {manifest.revision or 'no revision'}, in {seconds(took)}"))
+    return Restored(
+        name, manifest.id, manifest.revision, aside if held else None, undo.id if undo else None, round(took, 3)
+    )
+
+
+def _free_aside(access: Access, name: str) -> str:
+    """A name for the schema that is set aside: it tells when, to the second."""
+    taken = {row["name"] for row in postgres.rows(access.connection, "asides")}
+    while (aside := aside_name(name, datetime.now(UTC))) in taken:
+        time.sleep(0.2)
+    return aside
+
+
+def _listing(client: Programs, store: Store, manifest: Manifest) -> bytes:
+    """Read all of the archive once, against its digest, and make the list of what to restore: all but the schema
+    itself, which the swap makes. Raises SnapshotError."""
+    with (
+        tempfile.TemporaryFile() as complaints,
+        tempfile.TemporaryFile() as answer,
+        programs.start(
+            client, "pg_restore", "--list", stdin=subprocess.PIPE, stdout=answer, stderr=complaints
+        ) as process,
+    ):
+        assert process.stdin
+        pipe = process.stdin
+        for piece in snapshots.archive(store, manifest):
+            with suppress(BrokenPipeError):  # the list stands at the beginning; it stops reading, we read on
+                pipe.write(piece)
+        with suppress(BrokenPipeError):
+            pipe.close()
+        if process.wait() != 0:
+            complaints.seek(0)
+            raise SnapshotError(
+                f"pg_restore cannot read snapshot {manifest.id}: {programs.complaint(complaints.read())}",
+                next=f"take another one: tenants snapshots {manifest.tenant}",
+            )
+        answer.seek(0)
+        lines = answer.read().splitlines(keepends=True)
+    return b"".join(line for line in lines if not re.match(rb"\d+; \d+ \d+ SCHEMA ", line))
+
+
+def _replay(
+    client: Programs, store: Store, manifest: Manifest, listing: bytes, url: DatabaseUrl, access: Access, tell: Tell
+) -> None:
+    """pg_restore turns the archive into SQL, psql runs it as one transaction. psql commits when its input ends, and its
+    input ends only when all of the archive has matched its digest."""
+    missing = _missing_roles(access, manifest)
+    if missing:
+        tell(Event(manifest.tenant, "restore", f"grants are left out: {', '.join(missing)} do not exist any more"))
+    with tempfile.TemporaryFile() as complaints, _in_memory(listing) as descriptor:
+        options = ["--no-owner", f"--use-list=/dev/fd/{descriptor}", "--file=-"]
+        with (
+            programs.start(
+                client,
+                "psql",
+                "--no-psqlrc",
+                "--quiet",
+                "--single-transaction",
+                "--set=ON_ERROR_STOP=1",
+                "--command=SELECT tenants.set_aside()",
+                "--file=-",
+                url=url,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=complaints,
+            ) as psql,
+            programs.start(
+                client,
+                "pg_restore",
+                *options,
+                *(["--no-acl"] if missing else []),
+                stdin=subprocess.PIPE,
+                stderr=complaints,
+                pass_fds=(descriptor,),
+            ) as pg_restore,
+        ):
+            assert psql.stdin
+            broken = False
+            try:
+                for piece in _through(pg_restore, snapshots.archive(store, manifest), access.me.version):
+                    psql.stdin.write(piece)
+            except BrokenPipeError:
+                broken = True
+            if broken or pg_restore.wait() != 0:
+                psql.kill()
+                _failed(manifest, complaints.fileno())
+            with suppress(BrokenPipeError):
+                psql.stdin.close()
+            if psql.wait() != 0:
+                _failed(manifest, complaints.fileno())
+
+
+@contextmanager
+def _in_memory(data: bytes) -> Iterator[int]:
+    """A descriptor of a file that a confined program can open anew as /dev/fd/N: one that lies in no folder."""
+    if hasattr(os, "memfd_create"):
+        with os.fdopen(os.memfd_create("tenants"), "w+b") as file:
+            file.write(data)
+            file.flush()
+            yield file.fileno()
+    else:  # macOS, where nothing is confined
+        with tempfile.TemporaryFile() as file:
+            file.write(data)
+            file.seek(0)
+            yield file.fileno()
+
+
+def _failed(manifest: Manifest, complaints: int) -> None:
+    with os.fdopen(os.dup(complaints), "rb") as file:
+        file.seek(0)
+        text = programs.complaint(file.read())
+    raise ProgramError(
+        f"snapshot {manifest.id} could not be replayed: {text}",
+        data=f"{manifest.tenant} is as it was before the restore",
+        next=f"another one: tenants snapshots {manifest.tenant}",
+    )
+
+
+def _through(process: subprocess.Popen[bytes], pieces: Iterator[bytes], server_version: int) -> Iterator[bytes]:
+    """Feed `pieces` to the program and yield what it makes of them, both at the same time."""
+    assert process.stdin and process.stdout
+    pipe, problem = process.stdin, list[BaseException]()
+
+    def feed() -> None:
+        try:
+            for piece in pieces:
+                pipe.write(piece)
+        except BaseException as error:  # noqa: BLE001  # raised again below, in the thread that asked
+            problem.append(error)
+            process.kill()
+        finally:
+            with suppress(BrokenPipeError):
+                pipe.close()
+
+    thread = threading.Thread(target=feed, daemon=True)
+    thread.start()
+    preamble = server_version < 170000  # which does not know the setting that newer programs write there
+    while piece := process.stdout.read1(snapshots.PIECE):  # type: ignore[attr-defined]
+        if preamble and b"SET transaction_timeout" in piece:
+            piece, preamble = _TRANSACTION_TIMEOUT.sub(b"", piece, count=1), False
+        yield piece
+    thread.join()
+    if problem and not isinstance(problem[0], BrokenPipeError):
+        raise problem[0]
+
+
+def _missing_roles(access: Access, manifest: Manifest) -> list[str]:
+    query = "SELECT name FROM unnest(%s::text[]) AS name WHERE name NOT IN (SELECT rolname FROM pg_roles) ORDER BY 1"
+    return [row[0] for row in access.connection.execute(query, [list(manifest.grantees)])]
+
+
+def _analyze(url: DatabaseUrl, schema: str) -> int:
+    """A fresh table has no statistics, and its first queries bad plans."""
+    with postgres.connect(url, "tenants restore") as connection:
+        names = [row["name"] for row in postgres.rows(connection, "table_names", schema=f'"{schema}"')]
+        for name in names:
+            with suppress(postgres.DatabaseError):
+                postgres.run(connection, "ANALYZE {schema}.{table}", schema=schema, table=name)
+        return len(names)

@@ -1,0 +1,93 @@
+"""Running a plan's revisions, as SQL text or for real, through the one way in which project code runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tenants.core.errors import Locked, MigrationError, RevisionFailed
+from tenants.core.plan import Plan
+from tenants.core.settings import DatabaseUrl
+from tenants.edges import postgres, projectcode
+from tenants.edges.projectcode import Ran
+from tenants.usecases import roles
+from tenants.usecases.access import Access
+
+LOCK_TIMEOUT_MS = 1000
+"""How long a statement of a migration may wait for a lock, while the app's queries queue up behind it."""
+
+LOCK_SECONDS = 60.0
+"""How long the whole migration is tried again and again when a lock is not to be had."""
+
+
+def as_sql(access: Access, plan: Plan, folder: Path) -> str:
+    """The SQL of the pending revisions, made without a database. Raises RevisionFailed if one needs it."""
+    if not plan.pending:
+        return ""
+    ran = _run(access, plan, folder, {"do": "sql", "start": plan.start, "target": plan.target}, seconds=120)
+    if ran.code != 0:
+        raise failure(ran, "cannot be written as SQL")
+    return ran.sql
+
+
+def upgrade(
+    access: Access, plan: Plan, folder: Path, url: DatabaseUrl, *, seconds: float, waits: Callable[[str], None]
+) -> Ran:
+    """Run the pending revisions in the tenant's schema, as `url`. What it answers is what project code says; what
+    became of the schema has to be looked up."""
+    request = {
+        "do": "upgrade",
+        "url": url.text,
+        "owner": plan.tenant,
+        "search_path": roles.search_path(plan.tenant),
+        "target": plan.target,
+        "key": postgres.lock_key(f"migrates {plan.tenant}"),
+        "lock_timeout_ms": LOCK_TIMEOUT_MS,
+        "lock_seconds": LOCK_SECONDS,
+    }
+    return _run(access, plan, folder, request, seconds=seconds, waits=waits)
+
+
+def _run(
+    access: Access,
+    plan: Plan,
+    folder: Path,
+    request: Mapping[str, Any],
+    *,
+    seconds: float,
+    waits: Callable[[str], None] = lambda _: None,
+) -> Ran:
+    """With a tenant's own URL project code is the app's, and sees the app: its folder and its environment, less the
+    storage's secrets. With the admin's URL it sees its own folder and nothing else."""
+    own = access.own is not None
+    store = access.settings.store
+    here = str(Path.cwd())
+    return projectcode.run(
+        {**request, "schema": plan.tenant, "folder": str(folder), "path": [here] if own else []},
+        environment=projectcode.environment_for(access.settings.environment, own=own),
+        readable=[str(folder), *([here] if own else [])],
+        hidden=[store.prefix] if store and store.scheme == "file" else [],
+        folder=here if own else None,
+        seconds=seconds,
+        waits=waits,
+    )
+
+
+def failure(ran: Ran, what: str, *, seconds: float = 0) -> MigrationError | Locked:
+    """What went wrong, as project code has it, in words for its author."""
+    said = ran.failure or {}
+    text, where = said.get("text"), said.get("where")
+    if said.get("kind") == "Busy":
+        return Locked(text or "", next="wait a minute, then push again")
+    if text is None:
+        took = f"it was stopped, because it took longer than {seconds:.0f} s"
+        ending = took if ran.code is None else f"its process ended with exit code {ran.code}"
+        text = "\n".join(filter(None, (ending, ran.output)))
+    statement = " ".join((said.get("statement") or "").split())
+    lines = [f"{where or 'a revision'} {what}", text]
+    if statement:
+        lines.append(f"in: {statement[:300]}{'…' if len(statement) > 300 else ''}")
+    return RevisionFailed(
+        "\n".join(lines), next=f"mend {where} and push again" if where else "mend the revision and push again"
+    )

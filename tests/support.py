@@ -1,0 +1,210 @@
+"""What tests say things with: a database, a bucket, and a place in which somebody types commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import dedent, indent
+from typing import Any
+
+import boto3
+import psycopg
+from throwaway_postgres import Server, wheel_binaries
+
+NAME = "db.main"
+TENANTS = str(Path(sys.executable).parent / "tenants")
+REPOSITORY = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Database:
+    """An empty database, and the superuser's way into it."""
+
+    server: Server
+
+    @property
+    def url(self) -> str:
+        return self.server.url(NAME)
+
+    def sql(self, query: str, parameters: Sequence[object] = (), url: str | None = None) -> list[tuple[Any, ...]]:
+        """Run statements, as the superuser or as the one that `url` names; the rows of the last one."""
+        with psycopg.connect(url or self.url, autocommit=True) as connection:
+            cursor = connection.execute(query.encode(), parameters or None)
+            while cursor.nextset():
+                pass
+            return cursor.fetchall() if cursor.description else []
+
+    def dump(self, schema: str) -> str:
+        """The schema, byte for byte: what pg_dump writes, with its random key pinned."""
+        command = [
+            str(wheel_binaries() / "pg_dump"),
+            "--restrict-key=same",
+            f'--schema="{schema}"',
+            f"--dbname={self.url}",
+        ]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    def roles(self) -> list[str]:
+        """All roles that are not PostgreSQL's own."""
+        return [row[0] for row in self.sql("SELECT rolname FROM pg_roles WHERE oid >= 16384 ORDER BY 1")]
+
+    def schemas(self) -> list[str]:
+        """All schemas that are not PostgreSQL's own."""
+        query = "SELECT nspname FROM pg_namespace WHERE nspname !~ '^(pg_|information_schema$)' ORDER BY 1"
+        return [row[0] for row in self.sql(query)]
+
+
+@dataclass(frozen=True)
+class Bucket:
+    endpoint: str
+    name: str
+
+    @classmethod
+    def create(cls, endpoint: str, name: str) -> Bucket:
+        bucket = cls(endpoint, name)
+        bucket.client().create_bucket(Bucket=name)
+        return bucket
+
+    def client(self) -> Any:
+        environment = self.environment
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What points `tenants` at the bucket."""
+        return {
+            "TENANTS_STORE": f"s3://{self.name}/backups",
+            "AWS_ENDPOINT_URL_S3": self.endpoint,
+            "AWS_ACCESS_KEY_ID": "AKIATESTTESTTESTTEST",
+            "AWS_SECRET_ACCESS_KEY": "storage-secret-of-the-tests",
+        }
+
+    def keys(self) -> list[str]:
+        return [found["Key"] for found in self.client().list_objects_v2(Bucket=self.name).get("Contents", [])]
+
+    def unfinished(self) -> int:
+        return len(self.client().list_multipart_uploads(Bucket=self.name).get("Uploads", []))
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def said(self) -> str:
+        """All that a person saw."""
+        return self.err + self.out
+
+
+class Place:
+    """A folder with migrations, an environment, and the command."""
+
+    def __init__(self, folder: Path, database: Database) -> None:
+        self.folder = folder
+        self.database = database
+        self.migrations = folder / "migrations"
+        self.migrations.mkdir()
+        self.store = folder / "store"
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "LC_ALL": "C.UTF-8",
+            "DATABASE_URL": database.url,
+            "TENANTS_STORE": f"file://{self.store}",
+        }
+
+    def start(self, *arguments: str, **environment: str | None) -> subprocess.Popen[str]:
+        """Begin `tenants …`; a variable that is None is not set."""
+        merged = {**self.environment, **environment}
+        return subprocess.Popen(
+            [TENANTS, *arguments],
+            env={name: value for name, value in merged.items() if value is not None},
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def tenants(self, *arguments: str, **environment: str | None) -> Done:
+        """Run `tenants …` to its end."""
+        with self.start(*arguments, **environment) as process:
+            out, err = process.communicate(timeout=120)
+        return Done(process.returncode, out, err)
+
+    def revision(self, project: str, id_: str, body: str, after: str | None = None, name: str = "step") -> Path:
+        """Write a revision whose `upgrade` is `body`. In a folder that is not divided, `project` is an empty string."""
+        folder = self.migrations / project
+        folder.mkdir(exist_ok=True)
+        file = folder / f"{id_}_{name}.py"
+        file.write_text(
+            f'"""{name}"""\n\nimport sqlalchemy as sa\nfrom alembic import op\n\n'
+            f"revision = {id_!r}\ndown_revision = {after!r}\n\n\ndef upgrade():\n"
+            + indent(dedent(body).strip(), "    ")
+            + "\n"
+        )
+        return file
+
+    def fruits(self, project: str = "fruits") -> None:
+        """The first revision of the example: a table with four rows."""
+        body = """
+            items = op.create_table("items", sa.Column("name", sa.Text, primary_key=True))
+            op.bulk_insert(items, [{"name": n} for n in ("apple", "another-apple", "banana", "carrot")])
+        """
+        self.revision(project, "0001", body, name="items")
+
+    def colour(self, project: str = "fruits") -> None:
+        """The second one: a column more."""
+        self.revision(project, "0002", 'op.add_column("items", sa.Column("colour", sa.Text))', "0001", "colour")
+
+    def deployed(self, *names: str) -> None:
+        """Deploy, and it has to work."""
+        done = self.tenants("deploy", *names)
+        assert done.code == 0, done.said
+
+    def url_of(self, tenant: str) -> str:
+        """Make a login for the tenant and return its DATABASE_URL."""
+        done = self.tenants("login", tenant, "--json")
+        assert done.code == 0, done.said
+        return str(done.json["url"])
+
+    def stored(self) -> list[str]:
+        """All files in the store, whatever they are."""
+        return sorted(p.relative_to(self.store).as_posix() for p in self.store.rglob("*") if p.is_file())
+
+    def snapshots(self) -> list[str]:
+        """The ids of the snapshots in the store: there is one where there is a manifest."""
+        return [Path(name).stem for name in self.stored() if name.endswith(".json")]
+
+    def nothing_left(self) -> None:
+        """No role, session or lock of a deploy is there any more, and nothing half done is in the store."""
+        database = self.database
+        assert [role for role in database.roles() if "~deploy~" in role] == []
+        query = "SELECT usename, application_name FROM pg_stat_activity WHERE application_name LIKE 'tenants%'"
+        assert database.sql(query) == []
+        assert database.sql("SELECT * FROM pg_locks WHERE locktype = 'advisory'") == []
+        assert database.sql("SELECT datname FROM pg_database WHERE oid >= 16384 AND datname <> %s", [NAME]) == []
+        if database.sql("SELECT to_regclass('tenants.swaps')") != [(None,)]:
+            assert database.sql("SELECT * FROM tenants.swaps") == []
+        archives = {name.removesuffix(".dump.zst") for name in self.stored() if name.endswith(".dump.zst")}
+        manifests = {name.removesuffix(".json") for name in self.stored() if name.endswith(".json")}
+        assert archives == manifests
+        assert [name for name in self.stored() if name.endswith(".partial")] == []
