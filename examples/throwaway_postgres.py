@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 PASSWORD = "throwaway"
 
@@ -72,7 +73,7 @@ def throwaway_postgres(folder: Path, binaries: Path | None = None) -> Iterator[S
     argv = [str(binaries / "postgres"), "-D", str(data), *(part for s in settings for part in ("-c", s))]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            argv, stdout=log, stderr=log, user=user, cwd=folder, env=_environment(), start_new_session=True
+            argv, stdout=log, stderr=log, cwd=folder, env=_environment(), start_new_session=True, **_as(user)
         )
     try:
         _wait_for(port, process, folder / "log")
@@ -116,13 +117,17 @@ def _let_through(folder: Path) -> None:
             parent.chmod(parent.stat().st_mode | 0o001)
 
 
+def _as(user: str | None) -> dict[str, Any]:
+    return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []} if user else {}
+
+
 def _environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "TZ": "UTC"}
 
 
 def _run(user: str | None, folder: Path, argv: list[object]) -> None:
     done = subprocess.run(
-        [str(a) for a in argv], user=user, cwd=folder, env=_environment(), capture_output=True, text=True, check=False
+        [str(a) for a in argv], cwd=folder, env=_environment(), capture_output=True, text=True, check=False, **_as(user)
     )
     if done.returncode:
         raise RuntimeError(f"{argv[0]} failed: {done.stdout}{done.stderr}")

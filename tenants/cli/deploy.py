@@ -98,8 +98,7 @@ def deploy(
             click.echo(NOTHING_YET)
     failed = [result.error for result in results if result.error]
     if failed and not as_json:
-        click.echo("Release:  the old one goes on serving", err=True)
-        click.echo(render.failure(failed[-1], lead=""), err=True)
+        click.echo(render.failure(failed[-1], lead="", release="the old one goes on serving"), err=True)
     return failed[0].exit_code if failed else 0
 
 

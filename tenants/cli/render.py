@@ -20,7 +20,7 @@ class Progress:
     """Events on standard error: a line for each; on a terminal the live ones on one line that they share."""
 
     def __init__(self, names: Sequence[str] = ()) -> None:
-        self._width = max((len(name) for name in names), default=7)
+        self._width = max((len(name) for name in names), default=0)
         self._live = sys.stderr.isatty()
         self._open = False
 
@@ -53,11 +53,13 @@ def _plain(value: object) -> object:
     return rfc3339(value) if isinstance(value, datetime) else str(value)
 
 
-def failure(error: TenantsError, *, lead: str = "Error:    ") -> str:
-    """What happened, what state the data is in, what comes next."""
+def failure(error: TenantsError, *, lead: str = "Error:    ", release: str | None = None) -> str:
+    """What happened, what state the data is in, what serves, what comes next."""
     lines = [f"{lead}{error.message}"] if lead else []
     if error.data:
         lines.append("Data:     " + error.data.replace("\n", "\n          "))
+    if release:
+        lines.append(f"Release:  {release}")
     if error.next:
         lines.append(f"Next:     {error.next}")
     return printable("\n".join(lines))

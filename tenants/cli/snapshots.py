@@ -49,7 +49,7 @@ def snapshots(tenant: str | None, as_json: bool) -> None:
         click.echo("no snapshot yet\nNext:     tenants snapshot NAME", err=True)
     else:
         render.table(
-            ("SNAPSHOT", "TENANT", "TAKEN", "REVISION", "SIZE", "BEFORE", "VERIFIED"),
+            ("SNAPSHOT", "TENANT", "TAKEN", "REVISION", "SIZE", "REASON", "VERIFIED"),
             [
                 (
                     m.id,

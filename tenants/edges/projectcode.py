@@ -19,6 +19,9 @@ from tenants.core.settings import STORAGE_SECRETS
 from tenants.edges import sandbox
 
 _BOOT = str(Path(__file__).parents[1] / "sandboxed" / "boot.py")
+Notice = Callable[[str, str], None]
+"""Told while project code runs: ("applied", revision) and ("waits", the statement that waits for a lock)."""
+
 _LINE = 1 << 16
 _TOTAL = 4 << 20
 
@@ -47,7 +50,7 @@ def run(
     hidden: Sequence[str],
     folder: str | None,
     seconds: float,
-    waits: Callable[[str], None] = lambda _: None,
+    notice: Notice = lambda *_: None,
 ) -> Ran:
     """Run `tenants.sandboxed` with the request. Ends it after `seconds`. Never raises for what that code does."""
     ran = Ran()
@@ -71,7 +74,7 @@ def run(
             process.stdin.close()
         except BrokenPipeError:
             pass  # it ended before it listened; its output says why
-        printed = _follow(process, reports, ran, time.monotonic() + seconds, waits)
+        printed = _follow(process, reports, ran, time.monotonic() + seconds, notice)
         if printed is not None:
             ran.code = process.wait()
             ran.output = printable(printed[-4000:].decode("utf-8", "replace")).strip()
@@ -86,9 +89,7 @@ def _pipe() -> Iterator[tuple[IO[bytes], int]]:
         yield reports, writing
 
 
-def _follow(
-    process: subprocess.Popen[bytes], reports: IO[bytes], ran: Ran, end: float, waits: Callable[[str], None]
-) -> bytes | None:
+def _follow(process: subprocess.Popen[bytes], reports: IO[bytes], ran: Ran, end: float, notice: Notice) -> bytes | None:
     """Read reports and output until the process has ended; None if the time was over first. A process that floods us
     is read on, so that it ends, but not listened to; what it leaves in the background is not waited for."""
     assert process.stdout
@@ -118,22 +119,23 @@ def _follow(
                 elif total < _TOTAL:
                     *whole, line = (line + data).split(b"\n")
                     for one in whole:
-                        _take(one, ran, waits)
+                        _take(one, ran, notice)
     return printed
 
 
-def _take(line: bytes, ran: Ran, waits: Callable[[str], None]) -> None:
+def _take(line: bytes, ran: Ran, notice: Notice) -> None:
     """Note one event. Whatever is not one of ours is passed over: project code can write to that pipe as well."""
     try:
         event = json.loads(line)
         kind = event["event"]
         if kind == "applied":
             ran.applied.append(_text(event["revision"], 200))
+            notice("applied", ran.applied[-1])
         elif kind == "stays":
             ran.stays.append(" ".join(_text(event["statement"], 2000).split()))
         elif kind == "waits":
             ran.attempts += 1
-            waits(" ".join(_text(event["statement"], 200).split()))
+            notice("waits", " ".join(_text(event["statement"], 200).split()))
         elif kind == "sql":
             ran.sql = _text(event["text"], _TOTAL)
         elif kind == "failed":

@@ -160,13 +160,16 @@ class _Deploy:
                 raise SnapshotError(error.message, next=error.next, data=error.data) from None
             raise
 
-    def _waits(self, statement: str) -> None:
-        self.tell(Event(self.plan.tenant, "migrate", f"a lock is not to be had yet, trying again: {statement[:100]}"))
+    def _notice(self, kind: str, text: str) -> None:
+        if kind == "waits":
+            self.tell(Event(self.plan.tenant, "migrate", f"a lock is not to be had yet, trying again: {text[:100]}"))
+        else:
+            self.tell(Event(self.plan.tenant, "migrate", f"{text} applied", live=True))
 
     def _migrate(self, url: DatabaseUrl) -> None:
         before, began = self._fingerprint(), time.monotonic()
         ran = revisions.upgrade(
-            self.access, self.plan, self.folder, url, seconds=self.options.timeout, waits=self._waits
+            self.access, self.plan, self.folder, url, seconds=self.options.timeout, notice=self._notice
         )
         self._end_sessions(url)
         heads = self._heads()
@@ -181,7 +184,7 @@ class _Deploy:
 
     def _unfinished(self, ran: Ran, heads: tuple[str, ...], *, changed: bool) -> TenantsError:
         """What a migration that did not get to its head has left: looked up, not taken from its word."""
-        error = revisions.failure(ran, "failed", seconds=self.options.timeout)
+        error = revisions.failure(ran, seconds=self.options.timeout)
         moved = heads != self.plan.current
         where = self.result.end or "nothing yet"
         if moved:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from tenants.core.errors import Locked, MigrationError, RevisionFailed
 from tenants.core.plan import Plan
 from tenants.core.settings import DatabaseUrl
 from tenants.edges import postgres, projectcode
-from tenants.edges.projectcode import Ran
+from tenants.edges.projectcode import Notice, Ran
 from tenants.usecases import roles
 from tenants.usecases.access import Access
 
@@ -27,13 +27,11 @@ def as_sql(access: Access, plan: Plan, folder: Path) -> str:
         return ""
     ran = _run(access, plan, folder, {"do": "sql", "start": plan.start, "target": plan.target}, seconds=120)
     if ran.code != 0:
-        raise failure(ran, "cannot be written as SQL")
+        raise failure(ran)
     return ran.sql
 
 
-def upgrade(
-    access: Access, plan: Plan, folder: Path, url: DatabaseUrl, *, seconds: float, waits: Callable[[str], None]
-) -> Ran:
+def upgrade(access: Access, plan: Plan, folder: Path, url: DatabaseUrl, *, seconds: float, notice: Notice) -> Ran:
     """Run the pending revisions in the tenant's schema, as `url`. What it answers is what project code says; what
     became of the schema has to be looked up."""
     request = {
@@ -46,7 +44,7 @@ def upgrade(
         "lock_timeout_ms": LOCK_TIMEOUT_MS,
         "lock_seconds": LOCK_SECONDS,
     }
-    return _run(access, plan, folder, request, seconds=seconds, waits=waits)
+    return _run(access, plan, folder, request, seconds=seconds, notice=notice)
 
 
 def _run(
@@ -56,7 +54,7 @@ def _run(
     request: Mapping[str, Any],
     *,
     seconds: float,
-    waits: Callable[[str], None] = lambda _: None,
+    notice: Notice = lambda *_: None,
 ) -> Ran:
     """With a tenant's own URL project code is the app's, and sees the app: its folder and its environment, less the
     storage's secrets. With the admin's URL it sees its own folder and nothing else."""
@@ -70,11 +68,11 @@ def _run(
         hidden=[store.prefix] if store and store.scheme == "file" else [],
         folder=here if own else None,
         seconds=seconds,
-        waits=waits,
+        notice=notice,
     )
 
 
-def failure(ran: Ran, what: str, *, seconds: float = 0) -> MigrationError | Locked:
+def failure(ran: Ran, *, seconds: float = 0) -> MigrationError | Locked:
     """What went wrong, as project code has it, in words for its author."""
     said = ran.failure or {}
     text, where = said.get("text"), said.get("where")
@@ -85,7 +83,7 @@ def failure(ran: Ran, what: str, *, seconds: float = 0) -> MigrationError | Lock
         ending = took if ran.code is None else f"its process ended with exit code {ran.code}"
         text = "\n".join(filter(None, (ending, ran.output)))
     statement = " ".join((said.get("statement") or "").split())
-    lines = [f"{where or 'a revision'} {what}", text]
+    lines = [f"{where or 'a revision'}: {text}" if where or "\n" not in text else text]
     if statement:
         lines.append(f"in: {statement[:300]}{'…' if len(statement) > 300 else ''}")
     return RevisionFailed(

@@ -79,7 +79,7 @@ def take(access: Access, url: DatabaseUrl, entry: Entry, reason: str, tell: Tell
     store.put_new(manifests.manifest_key(server, entry.name, id_), manifest.to_json())
     catalog.add_snapshot(access.connection, manifest)
     took = seconds(time.monotonic() - began)
-    tell(Event(entry.name, "snapshot", f"{size(manifest.size)} to {store.place(key)} in {took}, read back"))
+    tell(Event(entry.name, "snapshot", f"{id_}: {size(manifest.size)} to {access.settings.store} in {took}, read back"))
     return manifest
 
 

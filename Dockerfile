@@ -1,0 +1,21 @@
+# The control app: push this repository to Dokku, and every push migrates what is in migrations/.
+FROM python:3.13-slim
+
+# PostgreSQL's current client programs, from its own packages: pg_dump must not be older than the server.
+ARG POSTGRES=18
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends postgresql-common ca-certificates \
+ && /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y \
+ && apt-get install -y --no-install-recommends "postgresql-client-${POSTGRES}" \
+ && rm -rf /var/lib/apt/lists/*
+
+# Project code runs as this user, which owns nothing: it cannot read the environment of the command, which runs as root.
+RUN useradd --system --no-create-home --shell /usr/sbin/nologin tenants-project
+
+WORKDIR /app
+COPY pyproject.toml README.md LICENSE ./
+COPY tenants tenants
+RUN pip install --no-cache-dir .
+COPY . .
+
+CMD ["tenants", "agent"]
