@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent, indent
@@ -19,6 +20,14 @@ from throwaway_postgres import Server, wheel_binaries
 NAME = "db.main"
 TENANTS = str(Path(sys.executable).parent / "tenants")
 REPOSITORY = Path(__file__).parents[1]
+
+
+def until(ready: Callable[[], object], what: str, seconds: float = 60) -> None:
+    """Ask until it is so. The bound is there only to end a test that has failed."""
+    end = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < end, f"it never came to pass that {what}"
+        time.sleep(0.01)
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,10 @@ class Database:
     def roles(self) -> list[str]:
         """All roles that are not PostgreSQL's own."""
         return [row[0] for row in self.sql("SELECT rolname FROM pg_roles WHERE oid >= 16384 ORDER BY 1")]
+
+    def written(self) -> int:
+        """A number that grows with every transaction that writes anything, anywhere on this server."""
+        return int(self.sql("SELECT pg_snapshot_xmax(pg_current_snapshot())::text")[0][0])
 
     def schemas(self) -> list[str]:
         """All schemas that are not PostgreSQL's own."""

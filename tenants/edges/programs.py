@@ -36,7 +36,7 @@ class Programs:
 
 
 def find(environment_path: str, server_major: int) -> Programs:
-    """The newest programs there are: on PATH, where Debian puts them, or in the wheel of the extra `client`.
+    """The newest programs there are: where Debian puts them, on PATH, or in the wheel of the extra `client`.
 
     Raises ProgramError if there are none, or none as new as the server: an older pg_dump refuses it.
     """
@@ -54,8 +54,8 @@ def find(environment_path: str, server_major: int) -> Programs:
 
 @cache
 def _installed(environment_path: str) -> list[Programs]:
-    folders = [Path(folder) for folder in environment_path.split(os.pathsep) if folder]
-    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"))  # before the wrappers that Debian puts on PATH
+    folders += [Path(folder) for folder in environment_path.split(os.pathsep) if folder]
     if wheel := _wheel():
         folders.append(wheel)
     found = []

@@ -14,6 +14,9 @@ from tenants.edges.catalog import Entry
 from tenants.edges.postgres import Connection, Identity
 from tenants.usecases import roles
 
+OLDEST = 140000
+"""The oldest server that is supported, as `server_version_num` has it."""
+
 
 @dataclass(frozen=True)
 class Access:
@@ -111,6 +114,10 @@ def open_access(settings: Settings, purpose: str) -> Iterator[Access]:
     """Connect, and find out whether DATABASE_URL is the admin's or a tenant's. Raises Refused if it is neither's."""
     with postgres.connect(settings.database, f"tenants {purpose}") as connection:
         me = postgres.identify(connection)
+        if me.version < OLDEST:
+            raise Refused(
+                f"PostgreSQL at {settings.database.where} is too old", next="update it to PostgreSQL 14 or later"
+            )
         if me.admin:
             yield Access(settings, connection, me, None)
             return

@@ -54,7 +54,7 @@ def agent(schedule: str, say: Callable[[str], None]) -> None:
 
 def _run(schedule: str, child: list[subprocess.Popen[bytes]], stop: threading.Event) -> int:
     """Run nightly to its end, or until we are to stop; returns its exit code."""
-    command = [sys.executable, "-m", "tenants", "nightly", "--schedule", schedule]
+    command = [sys.executable, "-P", "-m", "tenants", "nightly", "--schedule", schedule]
     with subprocess.Popen(command) as process:
         child.append(process)
         if stop.is_set():  # it came between

@@ -48,10 +48,13 @@ def create(access: Access, name: str, project: str | None, tell: Tell, *, with_l
             raise Refused(
                 f"tenant {name} exists, and its project is {found.project}, not {project}", next=f"tenants show {name}"
             )
-        if with_login and not found.logins:
-            with postgres.roles_locked(connection):
+        with postgres.roles_locked(connection):
+            if not postgres.rows(connection, "schemas", names=[name])[0]["exists"]:
+                roles.make_schema(connection, name)
+                changed.append(f"schema {name}")
+            if with_login and not found.logins:
                 login = roles.make_login(connection, me, name)
-            changed.append(f"login {login.role}")
+                changed.append(f"login {login.role}")
         last = login.role if login else found.logins[-1] if found.logins else None
         return Created(name, found.project, last, _url(access, login), tuple(changed))
     if refusal := access.taken(name):

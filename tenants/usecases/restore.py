@@ -22,14 +22,14 @@ from datetime import UTC, datetime
 from tenants.core.errors import ProgramError, SnapshotError, TenantsError
 from tenants.core.events import Event, Tell
 from tenants.core.manifest import Manifest
-from tenants.core.names import aside_name
+from tenants.core.names import aside_name, check_name
 from tenants.core.settings import DatabaseUrl
 from tenants.core.units import seconds, size
 from tenants.edges import catalog, postgres, programs
-from tenants.edges.catalog import Record
+from tenants.edges.catalog import Entry, Record
 from tenants.edges.programs import Programs
 from tenants.edges.store import Store, require_store
-from tenants.usecases import locks, snapshots
+from tenants.usecases import locks, provision, snapshots
 from tenants.usecases.access import Access
 
 _TRANSACTION_TIMEOUT = re.compile(rb"^SET transaction_timeout = 0;\n", re.MULTILINE)
@@ -54,9 +54,9 @@ def restore(access: Access, name: str, id_: str | None, tell: Tell, *, wait: flo
     there now is taken first. Raises Refused, SnapshotError, Locked.
     """
     access.require_admin(f"tenants restore {name} {id_ or ''}".strip())
-    entry = access.entry(name)
-    catalog.ensure(access.connection)
+    check_name(name)
     store = require_store(access.settings)
+    entry = _entry(access, store, name, id_, tell)
     client = programs.find(os.environ.get("PATH", ""), access.me.version // 10000)
     began = time.monotonic()
     with locks.tenant_lock(access.settings.database, name, "restore", tell, wait) as lock:
@@ -101,6 +101,16 @@ def restore(access: Access, name: str, id_: str | None, tell: Tell, *, wait: flo
     return Restored(
         name, manifest.id, manifest.revision, aside if held else None, undo.id if undo else None, round(took, 3)
     )
+
+
+def _entry(access: Access, store: Store, name: str, id_: str | None, tell: Tell) -> Entry:
+    """The tenant; it is made anew where the catalog was lost, and storage still knows it."""
+    entries = access.entries()
+    if name not in entries:
+        manifest = snapshots.find(store, None, name, id_)
+        provision.create(access, name, manifest.project, tell, with_login=False)
+    catalog.ensure(access.connection)
+    return access.entry(name)
 
 
 def _free_aside(access: Access, name: str) -> str:

@@ -36,7 +36,12 @@ def make_owner(connection: Connection, me: Identity, tenant: str) -> None:
         run(connection, "GRANT {owner} TO {me}", owner=tenant, me=me.role)
     run(connection, "GRANT {group} TO {owner}", group=MEMBERS_ROLE, owner=tenant)
     run(connection, "GRANT TEMPORARY ON DATABASE {database} TO {owner}", database=me.database, owner=tenant)
-    run(connection, "CREATE SCHEMA {owner} AUTHORIZATION {owner}", owner=tenant)
+    make_schema(connection, tenant)
+
+
+def make_schema(connection: Connection, tenant: str) -> None:
+    """Make the owner's schema, if it is not there."""
+    run(connection, "CREATE SCHEMA IF NOT EXISTS {owner} AUTHORIZATION {owner}", owner=tenant)
 
 
 @dataclass(frozen=True)
