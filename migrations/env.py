@@ -28,11 +28,21 @@ if project:
 url = os.environ.get("DATABASE_URL", "").replace("postgres://", "postgresql://", 1)
 url = url.replace("postgresql://", "postgresql+psycopg://", 1)
 
+options = context.config.cmd_opts
+command = options.cmd[0].__name__ if options else "upgrade"
+needs_database = (
+    command not in ("revision", "history", "show")
+    or getattr(options, "autogenerate", False)
+    or getattr(options, "indicate_current", False)
+)
+
 if context.is_offline_mode():
     context.configure(dialect_name="postgresql", literal_binds=True)
     with context.begin_transaction():
         context.run_migrations()
-elif url:
+elif needs_database:
+    if not url:
+        raise CommandError("DATABASE_URL is not set; a tenant's own comes from: tenants create NAME")
     with create_engine(url).connect() as connection:
         query = "SELECT current_schema(), rolsuper FROM pg_roles WHERE rolname = current_user"
         schema, superuser = connection.execute(text(query)).one()
@@ -45,5 +55,3 @@ elif url:
         context.configure(connection=connection)
         with context.begin_transaction():
             context.run_migrations()
-elif context.config.cmd_opts and context.config.cmd_opts.cmd[0].__name__ not in ("revision", "history", "show"):
-    raise CommandError("DATABASE_URL is not set; a tenant's own comes from: tenants create NAME")

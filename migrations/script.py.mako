@@ -1,8 +1,8 @@
 """${message}"""
-from alembic import op
-import sqlalchemy as sa
-${imports if imports else ""}
 
+import sqlalchemy as sa
+from alembic import op
+${imports if imports else ""}
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 branch_labels = ${repr(branch_labels)}

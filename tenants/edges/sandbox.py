@@ -34,6 +34,7 @@ PROJECT_USER = "tenants-project"
 NO_USER = 64198
 """Its uid where there is none of that name: one that owns nothing anywhere."""
 
+_SCRATCH = "tenants-run-"
 _CLEAN = ("PATH", "LANG", "LANGUAGE", "TZ", "TERM", "SSL_CERT_FILE", "SSL_CERT_DIR", "PGSSLROOTCERT")
 _PR_SET_CHILD_SUBREAPER = 36
 _SYSTEM = (
@@ -140,7 +141,8 @@ def start(
     how = confinement()
     _become_subreaper()
     _known.update(_children())
-    scratch = tempfile.mkdtemp(prefix="tenants-")
+    _clear_scratch()
+    scratch = tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-")
     process = None
     try:
         if how.uid is not None:
@@ -173,6 +175,27 @@ def start(
 
 _known: set[int] = set()
 """Children that are no strays: those that were there before, and those that a block here still waits for."""
+
+
+@cache
+def _clear_scratch() -> None:
+    """Remove the temporary folders of runs that were killed. Only our own: their names tell whose they are."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*-*"):
+        pid = folder.name.removeprefix(_SCRATCH).partition("-")[0]
+        with suppress(OSError):
+            mine = folder.lstat().st_uid in (os.geteuid(), confinement().uid) and not folder.is_symlink()
+            if mine and pid.isdigit() and not _alive(int(pid)):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
