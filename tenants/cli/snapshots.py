@@ -109,6 +109,8 @@ def restore(tenant: str, snapshot: str | None, wait: float, as_json: bool) -> No
         f"{tenant}   restored to {done.snapshot}, at {done.revision or 'no revision'},"
         f" in {seconds(done.seconds)}.{undo}"
     )
+    if done.without_login:
+        click.echo(f"{tenant}   has no login. The app's DATABASE_URL comes from: tenants login {tenant}")
 
 
 COMMANDS = (snapshot, snapshots, restore)

@@ -36,9 +36,7 @@ def agent(schedule: str, say: Callable[[str], None]) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, on_signal)
     due = schedules.next_after(schedule, datetime.now().astimezone())
-    say(
-        f"agent started; the next nightly run is at {due:%Y-%m-%d %H:%M %Z} ({schedule}); a missed one is made up for now"
-    )
+    say(f"agent started; nightly runs next at {due:%Y-%m-%d %H:%M %Z} ({schedule}); a missed run is made up for now")
     while not stop.is_set():
         code = _run(schedule, child, stop)
         if stop.is_set():

@@ -44,6 +44,8 @@ class Restored:
     """The schema that holds what was there before; None if there was nothing."""
     undo: str | None
     """The snapshot that was taken of it."""
+    without_login: bool
+    """Whether the tenant has no login, as one that had to be made anew."""
     seconds: float
 
 
@@ -99,7 +101,13 @@ def restore(access: Access, name: str, id_: str | None, tell: Tell, *, wait: flo
         )
     tell(Event(name, "restore", f"{manifest.id} is back, at {manifest.revision or 'no revision'}, in {seconds(took)}"))
     return Restored(
-        name, manifest.id, manifest.revision, aside if held else None, undo.id if undo else None, round(took, 3)
+        tenant=name,
+        snapshot=manifest.id,
+        revision=manifest.revision,
+        aside=aside if held else None,
+        undo=undo.id if undo else None,
+        without_login=not catalog.entries_with_logins(access.connection)[name].logins,
+        seconds=round(took, 3),
     )
 
 
