@@ -15,7 +15,7 @@ import psycopg
 
 from tenants import __version__
 from tenants.cli import agent, deploy, provision, render, snapshots
-from tenants.core.errors import TenantsError
+from tenants.core.errors import TenantsError, UsageError
 from tenants.core.settings import DatabaseUrl
 from tenants.edges import postgres
 
@@ -87,7 +87,10 @@ def _errors_told(*, as_json: bool) -> Iterator[None]:
         _tell(postgres.failed(error), as_json=as_json)
         raise _Exit(1) from None
     except click.ClickException as error:
-        error.show()
+        if as_json:
+            _tell(UsageError(error.format_message(), next="tenants --help"), as_json=True)
+        else:
+            error.show()
         raise _Exit(error.exit_code) from None
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)

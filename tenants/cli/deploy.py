@@ -25,7 +25,7 @@ Next:     add migrations/PROJECT/ with a first revision, and push; or: tenants c
 @click.option("--sql", is_flag=True, help="Print the SQL of the pending revisions.")
 @click.option("--check", is_flag=True, help="Exit with 3 if something is pending.")
 @options.as_json
-def plan(tenant: tuple[str, ...], sql: bool, check: bool, as_json: bool) -> None:
+def plan(tenant: tuple[str, ...], sql: bool, check: bool, as_json: bool) -> int:
     """Show what a deploy would do. Changes nothing."""
     with options.access("plan") as access:
         survey = planning.survey(access, tenant)
@@ -43,12 +43,13 @@ def plan(tenant: tuple[str, ...], sql: bool, check: bool, as_json: bool) -> None
             click.echo(f"-- tenant {name}\n{printable(text)}")
     else:
         render.table(("TENANT", "PLAN"), [(found.tenant, found) for found in survey.plans])
-    for found in survey.plans:
-        if found.error:
-            raise found.error
+    error = next((found.error for found in survey.plans if found.error), None)
     pending = [found.tenant for found in survey.plans if found.action in (Action.MIGRATE, Action.CREATE)]
-    if check and pending:
-        raise Pending(f"something is pending for {', '.join(pending)}", next="tenants deploy")
+    if check and pending and not error:
+        error = Pending(f"something is pending for {', '.join(pending)}", next="tenants deploy")
+    if error:
+        click.echo(render.failure(error), err=True)
+    return error.exit_code if error else 0
 
 
 def _plan_document(found: Plan, sql: str | None) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from tenants.core.errors import SnapshotError
 from tenants.core.names import MAX_LENGTH
 
 FORMAT = 1
+ARCHIVE = ".dump.zst"
 _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-z]{6}")
 _SERVER = re.compile(r"[0-9a-z]{12}")
 
@@ -113,7 +114,7 @@ def is_server(text: str) -> bool:
 
 
 def archive_key(server: str, tenant: str, id: str) -> str:  # noqa: A002
-    return f"{server}/{tenant}/{id}.dump.zst"
+    return f"{server}/{tenant}/{id}{ARCHIVE}"
 
 
 def manifest_key(server: str, tenant: str, id: str) -> str:  # noqa: A002

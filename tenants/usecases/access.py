@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tenants.core.errors import MigrationError, Refused, StateError, TenantsError, UsageError
 from tenants.core.plan import Observed
 from tenants.core.settings import DatabaseUrl, Settings
-from tenants.edges import catalog, postgres, sandbox
+from tenants.edges import catalog, postgres
 from tenants.edges.catalog import Entry
 from tenants.edges.postgres import Connection, Identity
 from tenants.usecases import roles
@@ -65,7 +65,6 @@ class Access:
         if self.own:
             yield self.settings.database
             return
-        sandbox.require_sound()
         with roles.acting_as(self.connection, self.me, tenant, self.settings.database) as url:
             yield url
 

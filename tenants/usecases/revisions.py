@@ -9,7 +9,7 @@ from typing import Any
 from tenants.core.errors import Locked, MigrationError, RevisionFailed
 from tenants.core.plan import Plan
 from tenants.core.settings import DatabaseUrl
-from tenants.edges import postgres, projectcode
+from tenants.edges import postgres, projectcode, sandbox
 from tenants.edges.projectcode import Notice, Ran
 from tenants.usecases import roles
 from tenants.usecases.access import Access
@@ -59,6 +59,8 @@ def _run(
     """With a tenant's own URL project code is the app's, and sees the app: its folder and its environment, less the
     storage's secrets. With the admin's URL it sees its own folder and nothing else."""
     own = access.own is not None
+    if not own:
+        sandbox.require_sound()
     store = access.settings.store
     here = str(Path.cwd())
     return projectcode.run(

@@ -7,6 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import IO, cast
 
@@ -14,7 +15,7 @@ import zstandard
 
 from tenants import __version__
 from tenants.core import manifest as manifests
-from tenants.core.errors import NoSnapshot, ProgramError, SnapshotError
+from tenants.core.errors import NoSnapshot, ProgramError, SnapshotError, StorageError
 from tenants.core.events import Event, Tell
 from tenants.core.manifest import Manifest
 from tenants.core.settings import DatabaseUrl
@@ -42,7 +43,7 @@ def take(access: Access, url: DatabaseUrl, entry: Entry, reason: str, tell: Tell
     store = require_store(access.settings)
     client = programs.find(os.environ.get("PATH", ""), access.me.version // 10000)
     server = catalog.server(access.connection)
-    store.abort_unfinished(manifests.tenant_prefix(server, entry.name))
+    _clear_unfinished(store, manifests.tenant_prefix(server, entry.name))
     created = datetime.now(UTC)
     id_ = manifests.new_id(created, catalog.token())
     key = manifests.archive_key(server, entry.name, id_)
@@ -54,7 +55,8 @@ def take(access: Access, url: DatabaseUrl, entry: Entry, reason: str, tell: Tell
         sent = _dump(client, url, entry.name, store, key, tell)
         _read_back(store, key, sent)
     except BaseException:
-        store.delete(key)
+        with suppress(StorageError):  # the next run clears it, if storage does not let us now
+            store.delete(key)
         raise
     manifest = Manifest(
         id=id_,
@@ -81,6 +83,18 @@ def take(access: Access, url: DatabaseUrl, entry: Entry, reason: str, tell: Tell
     took = seconds(time.monotonic() - began)
     tell(Event(entry.name, "snapshot", f"{id_}: {size(manifest.size)} to {access.settings.store} in {took}, read back"))
     return manifest
+
+
+def _clear_unfinished(store: Store, prefix: str) -> None:
+    """What killed runs have left: uploads without an end, archives without a manifest. Under the tenant's lock nobody
+    else is at work there."""
+    store.abort_unfinished(prefix)
+    keys = [found.key for found in store.objects(prefix)]
+    complete = {key.removesuffix(".json") for key in keys if key.endswith(".json")}
+    for key in keys:
+        if key.endswith(manifests.ARCHIVE) and key.removesuffix(manifests.ARCHIVE) not in complete:
+            with suppress(StorageError):  # a locked bucket keeps it
+                store.delete(key)
 
 
 class _Sent:
