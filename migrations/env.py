@@ -40,7 +40,10 @@ if context.is_offline_mode():
     context.configure(dialect_name="postgresql", literal_binds=True)
     with context.begin_transaction():
         context.run_migrations()
-elif needs_database:
+elif not needs_database:
+    context.configure(dialect_name="postgresql", as_sql=True)
+    context.run_migrations()
+else:
     if not url:
         raise CommandError("DATABASE_URL is not set; a tenant's own comes from: tenants create NAME")
     with create_engine(url).connect() as connection:

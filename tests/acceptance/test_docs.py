@@ -1,0 +1,66 @@
+"""README and docs/ speak of what is there: commands, options, variables, files."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from support import REPOSITORY, TENANTS
+
+from tenants.cli import cli
+
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+COMMANDS = sorted(cli.commands)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_in_the_readme_and_has_help_with_a_sentence(command: str) -> None:
+    assert f"tenants {command}" in PAGES[0].read_text() or command == "live"
+    done = subprocess.run([TENANTS, command, "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert re.search(r"^  [A-Z][^\n]+", done.stdout, re.MULTILINE), done.stdout
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_and_option_that_a_page_shows_exists(page: Path) -> None:
+    text = page.read_text()
+    for name in re.findall(r"`tenants ([a-z]+)", text) + re.findall(r"^    tenants ([a-z]+)", text, re.MULTILINE):
+        assert name in COMMANDS, f"{page.name} speaks of tenants {name}"
+    known = {o for c in cli.commands.values() for p in c.params if isinstance(p, click.Option) for o in p.opts}
+    known |= {"--help", "--version"}
+    foreign = {"--no-restart", "--no-owner", "--dbname", "--committish", "--link"}
+    for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text):
+        assert option in known | foreign, f"{page.name} speaks of {option}"
+
+
+def test_every_variable_that_a_page_shows_is_one_that_the_code_reads() -> None:
+    code = "".join(path.read_text() for path in (REPOSITORY / "tenants").rglob("*.py"))
+    for page in PAGES:
+        for variable in re.findall(r"\b(TENANTS_[A-Z]+|DATABASE_URL|GIT_REV|AWS_[A-Z0-9_]+)\b", page.read_text()):
+            assert variable in code or variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), variable
+
+
+def test_links_in_the_pages_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_app_json_and_procfile_name_what_is_there() -> None:
+    app = json.loads((REPOSITORY / "app.json").read_text())
+    for command in app["scripts"]["dokku"].values():
+        assert os.access(REPOSITORY / command, os.X_OK), command
+    processes = dict(line.split(": ") for line in (REPOSITORY / "Procfile").read_text().splitlines())
+    assert list(processes) == list(app["formation"])
+    assert processes["agent"] == "tenants agent"
+
+
+def test_the_version_is_one_number_everywhere() -> None:
+    done = subprocess.run([sys.executable, "-m", "tenants", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] in (REPOSITORY / "CHANGELOG.md").read_text()
