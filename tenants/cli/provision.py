@@ -3,39 +3,127 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 import click
 
 from tenants.cli import options, render
 from tenants.core.errors import UsageError
+from tenants.core.limits import DEFAULT, Limits, check
 from tenants.core.names import printable
-from tenants.usecases import provision
-from tenants.usecases.provision import Created
+from tenants.core.units import counted
+from tenants.usecases import logins, provision, sharing
+from tenants.usecases.access import Access
+from tenants.usecases.logins import Created
 
 
 @click.command()
 @click.argument("name")
 @click.option("--project", help="The folder of migrations that it runs (default: its own name).")
+@click.option("--app-role/--no-app-role", default=None, help="Let the app run as a role that changes no definitions.")
+@click.option("--connections", type=click.IntRange(1, 10000), help=f"[default: {DEFAULT.connections}]")
+@click.option("--statement-timeout", metavar="TIME", help=f"[default: {DEFAULT.statement_timeout}]")
+@click.option("--lock-timeout", metavar="TIME", help=f"[default: {DEFAULT.lock_timeout}]")
+@click.option("--idle-timeout", metavar="TIME", help=f"For idle transactions. [default: {DEFAULT.idle_timeout}]")
+@click.option("--temp-file-limit", metavar="SIZE", help=f"[default: {DEFAULT.temp_file_limit}]")
 @options.as_json
-def create(name: str, project: str | None, as_json: bool) -> None:
+def create(name: str, project: str | None, app_role: bool | None, as_json: bool, **limits: Any) -> None:
     """Make a tenant: schema, owner, and a login, whose DATABASE_URL is shown once.
 
-    A second call changes nothing. What bears the name and is not ours is not taken over.
+    A second call changes nothing, or what is asked for anew, and mends drift. What bears the name and is not ours is
+    not taken over.
     """
     with options.access("create") as access:
-        made = provision.create(access, name, project, render.Progress([name]))
+        tell = render.Progress([name])
+        made = provision.create(access, name, project, tell, limits=_limits(access, name, limits), app_role=app_role)
     _answer(made, as_json=as_json)
 
 
 @click.command()
 @click.argument("name")
+@click.option("--owner", is_flag=True, help="One that may migrate, for a tenant whose app has a role of its own.")
 @options.as_json
-def login(name: str, as_json: bool) -> None:
+def login(name: str, owner: bool, as_json: bool) -> None:
     """Make a further login for a tenant. Its DATABASE_URL is shown once."""
     with options.access("login") as access:
-        made = provision.add_login(access, name)
+        made = logins.add(access, name, owner=owner)
     _answer(made, as_json=as_json)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--retire", is_flag=True, help="Remove the logins that were rotated away, and end their sessions.")
+@options.as_json
+def rotate(name: str, retire: bool, as_json: bool) -> None:
+    """Give a tenant a new login in place of the old one, which goes when no session uses it any more."""
+    with options.access("rotate") as access:
+        if retire:
+            gone = logins.retire(access, name, render.Progress([name]))
+        else:
+            made = logins.rotate(access, name)
+    if not retire:
+        _answer(made, as_json=as_json)
+        click.echo(f"The old login goes on. When the app has the new one: tenants rotate {name} --retire", err=True)
+    elif as_json:
+        render.answer({"tenant": name, "retired": gone})
+    else:
+        click.echo(f"{name}   retired {', '.join(gone)}")
+
+
+@click.command()
+@click.argument("name")
+@click.option("--of", "of", required=True, metavar="TENANT,…", help="The tenants that it reads.")
+@options.as_json
+def reader(name: str, of: str, as_json: bool) -> None:
+    """Make a read-only login over the tables of several tenants, for a dashboard."""
+    with options.access("reader") as access:
+        role, url = sharing.reader(access, name, [tenant for tenant in of.split(",") if tenant])
+    if as_json:
+        render.answer({"reader": name, "login": role, "tenants": of.split(","), "url": url.text})
+    else:
+        click.echo(f"DATABASE_URL={url.text}")
+        click.echo("This is shown once. It reads tables, not views.", err=True)
+
+
+@click.command()
+@click.argument("name")
+@click.argument("extension")
+@options.as_json
+def extension(name: str, extension: str, as_json: bool) -> None:
+    """Make an extension of PostgreSQL available to a tenant."""
+    with options.access("extension") as access:
+        changed = sharing.extension(access, name, extension)
+    if as_json:
+        render.answer({"tenant": name, "extension": extension, "changed": changed})
+    else:
+        click.echo(f"{name}   {extension} {'can be used now' if changed else 'was there already'}")
+
+
+def _limits(access: Access, name: str, given: dict[str, Any]) -> Limits | None:
+    """What was asked for, on top of what the tenant has; None if nothing was."""
+    asked = {name: value for name, value in given.items() if value is not None}
+    for limit, value in asked.items():
+        if limit != "connections":
+            check(limit, value)
+    known = access.entries().get(name)
+    return replace(known.limits if known else DEFAULT, **asked) if asked else None
+
+
+@click.command()
+@click.argument("name", nargs=-1)
+@options.as_json
+def apply(name: tuple[str, ...], as_json: bool) -> None:
+    """Bring all tenants, or those named, to what is wanted of them. A second call changes nothing."""
+    with options.access("apply") as access:
+        for one in name:
+            access.entry(one)
+        changed = provision.apply(access, name, render.Progress(name))
+    if as_json:
+        render.answer({"changed": changed})
+        return
+    for tenant, what in changed.items():
+        click.echo(f"{tenant}   {counted(len(what), 'change') if what else 'as it ought to be'}")
 
 
 def _answer(made: Created, *, as_json: bool) -> None:
@@ -132,4 +220,4 @@ def drop(name: str, yes: bool, no_snapshot: bool, wait: float, as_json: bool) ->
         click.echo(f"{name}   dropped.{back}")
 
 
-COMMANDS = (create, login, list_, show, drop)
+COMMANDS = (create, apply, login, rotate, reader, extension, list_, show, drop)

@@ -62,6 +62,16 @@ def login_name(tenant: str, token: str) -> str:
     return f"{tenant}~{token}"
 
 
+def app_role_name(tenant: str) -> str:
+    """The name of the role that the app runs as, where that is not the owner. No token is as short."""
+    return f"{tenant}~app"
+
+
+def reader_name(name: str) -> str:
+    """The name of a login that reads several tenants."""
+    return f"{name}~reader"
+
+
 def deploy_role_name(tenant: str, token: str) -> str:
     """The name of a short-lived role that acts as `tenant`."""
     return f"{tenant}~deploy~{token}"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from tenants.core.errors import Refused
+from tenants.core.limits import DEFAULT, Limits
+from tenants.core.limits import NAMES as limit_names
 from tenants.core.manifest import Manifest
 from tenants.core.names import CATALOG_SCHEMA, MEMBERS_ROLE
 from tenants.edges import postgres
@@ -31,6 +34,9 @@ class Entry:
     name: str
     project: str
     created_at: datetime
+    limits: Limits = DEFAULT
+    app_role: bool = False
+    """Whether the app runs as a role of its own, which changes rows and no definitions."""
     logins: tuple[str, ...] = ()
 
 
@@ -106,26 +112,91 @@ def server(connection: Connection) -> str:
 
 def entries(connection: Connection) -> dict[str, Entry]:
     """All tenants that this connection may see, by name, with their logins where it may see those."""
-    found = postgres.dict_rows(connection, "SELECT name, project, created_at FROM tenants.tenants ORDER BY name")
-    return {row["name"]: Entry(**row) for row in found}
+    return {
+        row["name"]: _entry(row)
+        for row in postgres.dict_rows(connection, "SELECT * FROM tenants.tenants ORDER BY name")
+    }
+
+
+def _entry(row: dict[str, Any]) -> Entry:
+    limits = Limits(**{name: row[name] for name in limit_names if name in row})
+    app_role, logins = bool(row.get("app_role")), tuple(row.get("logins", ()))
+    return Entry(row["name"], row["project"], row["created_at"], limits, app_role, logins)
 
 
 def entries_with_logins(connection: Connection) -> dict[str, Entry]:
     """The same, with the logins: for the admin alone."""
-    query = """SELECT t.name, t.project, t.created_at, coalesce(array_agg(l.role ORDER BY l.created_at, l.role)
+    query = """SELECT t.*, coalesce(array_agg(l.role ORDER BY l.created_at, l.role)
                       FILTER (WHERE l.role IS NOT NULL), '{}') AS logins
                FROM tenants.tenants t LEFT JOIN tenants.logins l ON l.tenant = t.name
                GROUP BY t.name ORDER BY t.name"""
     found = postgres.dict_rows(connection, query)
-    return {row["name"]: Entry(**{**row, "logins": tuple(row["logins"])}) for row in found}
+    return {row["name"]: _entry(row) for row in found}
 
 
 def add_tenant(connection: Connection, name: str, project: str) -> None:
     connection.execute("INSERT INTO tenants.tenants (name, project) VALUES (%s, %s)", [name, project])
 
 
-def add_login(connection: Connection, tenant: str, role: str) -> None:
-    connection.execute("INSERT INTO tenants.logins (role, tenant) VALUES (%s, %s)", [role, tenant])
+def want(connection: Connection, name: str, limits: Limits, app_role: bool) -> None:
+    """Write down what the tenant is wanted to be; `audit.repair` brings it about."""
+    connection.execute(
+        """UPDATE tenants.tenants SET connections = %s, statement_timeout = %s, lock_timeout = %s, idle_timeout = %s,
+                  temp_file_limit = %s, app_role = %s WHERE name = %s""",
+        [
+            limits.connections,
+            limits.statement_timeout,
+            limits.lock_timeout,
+            limits.idle_timeout,
+            limits.temp_file_limit,
+            app_role,
+            name,
+        ],
+    )
+
+
+def add_login(connection: Connection, tenant: str, role: str, kind: str, verifier: str) -> None:
+    """`kind`: whom it becomes, owner or app. Of the verifier a digest is kept, to notice when it is changed."""
+    connection.execute(
+        "INSERT INTO tenants.logins (role, tenant, kind, verifier) VALUES (%s, %s, %s, %s)",
+        [role, tenant, kind, hashlib.sha256(verifier.encode()).hexdigest()],
+    )
+
+
+def mark_retired(connection: Connection, tenant: str) -> list[str]:
+    """All logins of the tenant are to go when no session uses them any more. Returns those that were not marked yet."""
+    query = """UPDATE tenants.logins SET retired_at = now() WHERE tenant = %s AND retired_at IS NULL RETURNING role"""
+    return sorted(row[0] for row in connection.execute(query, [tenant]))
+
+
+def retired_logins(connection: Connection, tenant: str, ago: timedelta) -> list[str]:
+    """The logins that were marked at least that long ago."""
+    query = "SELECT role FROM tenants.logins WHERE tenant = %s AND retired_at <= now() - %s ORDER BY role"
+    return [row[0] for row in connection.execute(query, [tenant, ago])]
+
+
+def remove_logins(connection: Connection, roles: Sequence[str]) -> None:
+    connection.execute("DELETE FROM tenants.logins WHERE role = ANY(%s)", [list(roles)])
+
+
+def add_extension(connection: Connection, tenant: str, name: str) -> bool:
+    """Note that the tenant uses the extension. False if that was noted already."""
+    query = "INSERT INTO tenants.extensions (tenant, name) VALUES (%s, %s) ON CONFLICT DO NOTHING"
+    return connection.execute(query, [tenant, name]).rowcount == 1
+
+
+def add_reader(connection: Connection, role: str, tenants: Sequence[str], verifier: str) -> None:
+    """Of the verifier a digest is kept, to notice when it is changed."""
+    connection.execute(
+        "INSERT INTO tenants.readers (role, tenants, verifier) VALUES (%s, %s, %s)",
+        [role, list(tenants), hashlib.sha256(verifier.encode()).hexdigest()],
+    )
+
+
+def readers(connection: Connection) -> dict[str, tuple[str, ...]]:
+    """All readers, and the tenants that each may read."""
+    rows = connection.execute("SELECT role, tenants FROM tenants.readers ORDER BY role")
+    return {role: tuple(tenants) for role, tenants in rows}
 
 
 def remove_tenant(connection: Connection, name: str) -> None:

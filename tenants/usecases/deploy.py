@@ -63,7 +63,6 @@ def deploy(access: Access, names: Sequence[str], options: Options, tell: Tell) -
     if not access.own and any(plan.action in (Action.MIGRATE, Action.CREATE) for plan in found.plans):
         sandbox.require_sound()
         catalog.ensure(access.connection)
-        provision.close_public(access, tell)
     for plan in found.plans:
         result = Result(plan.tenant, plan.start, plan.start)
         tell(Event(plan.tenant, "plan", str(plan), failed=plan.action is Action.STOP))

@@ -1,121 +1,113 @@
-"""Tenants come and go: create, login, list, show, drop."""
+"""Tenants come and go: create, apply, list, show, drop."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from tenants.core.errors import Refused, SnapshotError, UsageError
 from tenants.core.events import Event, Tell
-from tenants.core.names import check_name
-from tenants.core.settings import DatabaseUrl
+from tenants.core.limits import Limits
+from tenants.core.names import app_role_name, check_name
 from tenants.edges import catalog, postgres
 from tenants.edges.catalog import Entry, Record
 from tenants.edges.postgres import run
 from tenants.edges.store import open_store
-from tenants.usecases import locks, roles, snapshots
+from tenants.usecases import audit, locks, roles, snapshots
 from tenants.usecases.access import Access
+from tenants.usecases.logins import Created, url_of
 
 
-@dataclass(frozen=True)
-class Created:
-    """What `create` and `login` answer. `url` is shown this once: nobody keeps the password."""
+def create(
+    access: Access,
+    name: str,
+    project: str | None,
+    tell: Tell,
+    *,
+    limits: Limits | None = None,
+    app_role: bool | None = None,
+    with_login: bool = True,
+) -> Created:
+    """Bring the tenant to what is wanted, making it if need be: schema, owner, a login, limits, grants, an entry in
+    the catalog; all in one transaction.
 
-    tenant: str
-    project: str
-    login: str | None
-    url: DatabaseUrl | None
-    changed: tuple[str, ...]
-    """What was done, in words; empty if everything was there."""
-
-
-def create(access: Access, name: str, project: str | None, tell: Tell, *, with_login: bool = True) -> Created:
-    """Make the tenant: schema, owner, a login, and an entry in the catalog, all in one transaction.
-
-    Idempotent: a second call changes nothing. Raises Refused if a role, schema or database of that name is there that
-    is not this catalog's.
+    Idempotent: a second call changes nothing, drift is mended. Raises Refused if a role, schema or database of that
+    name is there that is not this catalog's.
     """
     check_name(name)
     project = check_name(project, "project") if project else None
     access.require_admin(f"tenants create {name}")
     connection, me = access.connection, access.me
     catalog.ensure(connection)
-    changed = list(close_public(access, tell))
-    login = None
-    entries = catalog.entries_with_logins(connection)
-    if found := entries.get(name):
-        if project and project != found.project:
-            raise Refused(
-                f"tenant {name} exists, and its project is {found.project}, not {project}", next=f"tenants show {name}"
-            )
-        with postgres.roles_locked(connection):
-            if not postgres.rows(connection, "schemas", names=[name])[0]["exists"]:
-                roles.make_schema(connection, name)
-                changed.append(f"schema {name}")
-            if with_login and not found.logins:
-                login = roles.make_login(connection, me, name)
-                changed.append(f"login {login.role}")
-        last = login.role if login else found.logins[-1] if found.logins else None
-        return Created(name, found.project, last, _url(access, login), tuple(changed))
-    if refusal := access.taken(name):
+    found = catalog.entries_with_logins(connection).get(name)
+    if found is None and (refusal := access.taken(name)):
         raise refusal
+    if found and project and project != found.project:
+        raise Refused(
+            f"tenant {name} exists, and its project is {found.project}, not {project}", next=f"tenants show {name}"
+        )
+    changed = []
+    login = None
     with postgres.roles_locked(connection):
-        roles.make_owner(connection, me, name)
-        catalog.add_tenant(connection, name, project or name)
-        changed += [f"schema {name}", f"role {name}"]
-        if with_login:
-            login = roles.make_login(connection, me, name)
+        if found is None:
+            roles.make_owner(connection, me, name)
+            catalog.add_tenant(connection, name, project or name)
+            changed += [f"schema {name}", f"role {name}"]
+        elif not postgres.rows(connection, "schemas", names=[name])[0]["exists"]:
+            roles.make_schema(connection, name)
+            changed.append(f"schema {name}")
+        changed += _want(access, name, limits, app_role)
+        entry = catalog.entries_with_logins(connection)[name]
+        if with_login and not entry.logins:
+            login = roles.make_login(connection, me, name, "app" if entry.app_role else "owner")
             changed.append(f"login {login.role}")
+        _keep_ways_in(access, tell)
+        mended = audit.repair(connection, me.superuser, {name, None})
+        changed += [_words(finding) for finding in mended if found or finding.tenant is None]
     for what in changed:
         tell(Event(name, "create", what))
-    return Created(name, project or name, login.role if login else None, _url(access, login), tuple(changed))
+    last = login.role if login else found.logins[-1] if found and found.logins else None
+    return Created(name, entry.project, last, url_of(access, login), tuple(changed))
 
 
-def _url(access: Access, login: roles.Login | None) -> DatabaseUrl | None:
-    return access.settings.database.as_login(login.role, login.password) if login else None
+def apply(access: Access, names: Sequence[str], tell: Tell) -> dict[str, tuple[str, ...]]:
+    """Bring the tenants named, or all, to what the catalog wants of them. Returns what was changed of each; a second
+    call changes nothing."""
+    access.require_admin("tenants apply")
+    return {
+        name: create(access, name, None, tell, with_login=False).changed for name in names or list(access.entries())
+    }
 
 
-def add_login(access: Access, name: str) -> Created:
-    """Make a further login for the tenant; those that are there go on."""
-    access.require_admin(f"tenants login {name}")
-    entry = access.entry(name)
-    catalog.ensure(access.connection)
-    with postgres.roles_locked(access.connection):
-        login = roles.make_login(access.connection, access.me, name)
-    return Created(name, entry.project, login.role, _url(access, login), (f"login {login.role}",))
-
-
-def close_public(access: Access, tell: Tell) -> list[str]:
-    """Take from PUBLIC what it has on this database, on schema public, and on `postgres` and `template1`.
-
-    Logins that are not ours and came in through PUBLIC keep their way in: it is granted to them by name first.
-    """
-    connection = access.connection
-    reach = [(row["kind"], row["name"]) for row in postgres.rows(connection, "public_reach")]
-    if not reach:
-        return []
+def _want(access: Access, name: str, limits: Limits | None, app_role: bool | None) -> list[str]:
+    """Write down new wishes, and make the role that the app is to run as."""
+    entry = catalog.entries(access.connection)[name]
+    wanted = (limits or entry.limits, entry.app_role if app_role is None else app_role)
     changed = []
-    with postgres.roles_locked(connection):
-        for kind, name in reach:
-            if kind == "schema":
-                run(connection, "REVOKE ALL ON SCHEMA {name} FROM PUBLIC", name=name)
-            else:
-                for row in postgres.rows(connection, "logins_through_public", database=name):
-                    run(connection, "GRANT CONNECT ON DATABASE {name} TO {role}", name=name, role=row["role"])
-                    tell(Event(row["role"], "create", f"keeps its way into database {name}, now by a grant of its own"))
-                run(connection, "REVOKE ALL ON DATABASE {name} FROM PUBLIC", name=name)
-    for row in postgres.rows(connection, "public_reach"):
-        reach.remove((row["kind"], row["name"]))
-        tell(
-            Event(
-                "PUBLIC",
-                "create",
-                f"still reaches {row['kind']} {row['name']}: only its owner can take that",
-                failed=True,
-            )
-        )
-    changed += [f"PUBLIC's reach into {kind} {name} removed" for kind, name in reach]
+    if wanted != (entry.limits, entry.app_role):
+        catalog.want(access.connection, name, *wanted)
+        changed.append("limits and app role as wanted now")
+    app = app_role_name(name)
+    if wanted[1] and not postgres.rows(access.connection, "names_taken", name=app):
+        roles.make_app_role(access.connection, access.me, name)
+        changed.append(f"role {app}")
     return changed
+
+
+def _words(finding: audit.Finding) -> str:
+    return f"{finding.rule.id} {finding.object}"
+
+
+def _keep_ways_in(access: Access, tell: Tell) -> None:
+    """Before PUBLIC loses its reach: logins that are not ours and came in through it keep their way in, by name."""
+    connection = access.connection
+    open_ = [rule for rule in audit.rules() if rule.id == "public-reach"]
+    for finding in audit.find(connection, access.me.superuser, open_, set()):
+        kind, _, database = finding.object.partition(" ")
+        if kind == "database":
+            for row in postgres.rows(connection, "logins_through_public", database=database):
+                run(connection, "GRANT CONNECT ON DATABASE {name} TO {role}", name=database, role=row["role"])
+                tell(Event(row["role"], "create", f"keeps its way into database {database}, now by a grant of its own"))
 
 
 def show(access: Access, name: str) -> dict[str, Any]:

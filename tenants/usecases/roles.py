@@ -7,13 +7,20 @@ owner's role as it begins: what it makes belongs to the owner, and SET ROLE NONE
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from tenants.core.errors import TenantsError
-from tenants.core.names import EXTENSIONS_SCHEMA, MEMBERS_ROLE, deploy_role_name, deploy_role_prefix, login_name
+from tenants.core.names import (
+    EXTENSIONS_SCHEMA,
+    MEMBERS_ROLE,
+    app_role_name,
+    deploy_role_name,
+    deploy_role_prefix,
+    login_name,
+)
 from tenants.core.settings import DatabaseUrl
 from tenants.edges import catalog, postgres
 from tenants.edges.postgres import Connection, Identity, compose, run
@@ -50,25 +57,58 @@ class Login:
     password: str
 
 
-def make_login(connection: Connection, me: Identity, tenant: str) -> Login:
-    """Make a login that becomes the tenant's owner. To be called within `roles_locked`."""
+def make_app_role(connection: Connection, me: Identity, tenant: str) -> None:
+    """Make the role that the app runs as; the audit's rules give it its grants. To be called within `roles_locked`."""
+    app = app_role_name(tenant)
+    run(connection, "CREATE ROLE {app} NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE", app=app)
+    if not me.superuser:
+        run(connection, "GRANT {app} TO {me}", app=app, me=me.role)
+    run(connection, "GRANT TEMPORARY ON DATABASE {database} TO {app}", database=me.database, app=app)
+
+
+def make_login(connection: Connection, me: Identity, tenant: str, kind: str = "owner") -> Login:
+    """Make a login that becomes the tenant's owner, or the app's own role. To be called within `roles_locked`."""
     login = Login(login_name(tenant, catalog.token()), _password())
-    _make(connection, me, tenant, login, None)
-    catalog.add_login(connection, tenant, login.role)
+    acts_as = app_role_name(tenant) if kind == "app" else tenant
+    verifier = _make(connection, me, tenant, login, None, acts_as=acts_as)
+    catalog.add_login(connection, tenant, login.role, kind, verifier)
     return login
+
+
+def make_reader(connection: Connection, me: Identity, role: str, tenants: Sequence[str]) -> tuple[Login, str]:
+    """Make a login that may change nothing; what it may read, the audit's rules grant. Returns its verifier as well."""
+    login = Login(role, _password())
+    verifier = postgres.scram_verifier(connection, role, login.password)
+    run(
+        connection,
+        "CREATE ROLE {role} LOGIN " + _NO_RIGHTS + " CONNECTION LIMIT 10 PASSWORD {verifier}",
+        role=role,
+        verifier=postgres.literal(verifier),
+    )
+    names = {"role": role, "database": me.database}
+    path = postgres.comma(*tenants)
+    run(connection, "ALTER ROLE {role} IN DATABASE {database} SET search_path = {path}", **names, path=path)
+    run(connection, "ALTER ROLE {role} IN DATABASE {database} SET default_transaction_read_only = on", **names)
+    run(connection, "ALTER ROLE {role} IN DATABASE {database} SET statement_timeout = '5min'", **names)
+    run(connection, "GRANT CONNECT ON DATABASE {database} TO {role}", **names)
+    return login, verifier
 
 
 def _password() -> str:
     return secrets.token_urlsafe(24)
 
 
-def _make(connection: Connection, me: Identity, tenant: str, login: Login, until: datetime | None) -> None:
-    names = {"login": login.role, "owner": tenant, "database": me.database}
+def _make(
+    connection: Connection, me: Identity, tenant: str, login: Login, until: datetime | None, *, acts_as: str
+) -> str:
+    """Returns what the server keeps instead of the password."""
+    names = {"login": login.role, "owner": acts_as, "database": me.database}
+    verifier = postgres.scram_verifier(connection, login.role, login.password)
     run(
         connection,
         "CREATE ROLE {login} LOGIN " + _NO_RIGHTS + " PASSWORD {verifier} VALID UNTIL {until}",
         login=login.role,
-        verifier=postgres.literal(postgres.scram_verifier(connection, login.role, login.password)),
+        verifier=postgres.literal(verifier),
         until=postgres.literal(until.isoformat() if until else "infinity"),
     )
     membership = " WITH INHERIT FALSE, SET TRUE" if me.version >= 160000 else ""
@@ -77,6 +117,7 @@ def _make(connection: Connection, me: Identity, tenant: str, login: Login, until
     path = postgres.comma(tenant, EXTENSIONS_SCHEMA)
     run(connection, "ALTER ROLE {login} IN DATABASE {database} SET search_path = {path}", **names, path=path)
     run(connection, "GRANT CONNECT ON DATABASE {database} TO {login}", **names)
+    return verifier
 
 
 @contextmanager
@@ -91,7 +132,7 @@ def acting_as(connection: Connection, me: Identity, tenant: str, url: DatabaseUr
     until = datetime.now(UTC) + timedelta(hours=DEPLOY_ROLE_HOURS)
     try:
         with postgres.roles_locked(connection):
-            _make(connection, me, tenant, login, until)
+            _make(connection, me, tenant, login, until, acts_as=tenant)
         yield url.as_login(login.role, login.password)
     finally:
         clean_up(connection, me, tenant)

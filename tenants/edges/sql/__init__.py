@@ -23,6 +23,11 @@ def statement(name: str) -> LiteralString:
     return _statements()[name]
 
 
+def statements(prefix: str) -> dict[str, LiteralString]:
+    """All statements whose names begin so, in the order of their files."""
+    return {name: text for name, text in _statements().items() if name.startswith(prefix)}
+
+
 @cache
 def catalog_steps() -> tuple[LiteralString, ...]:
     """The scripts that make and change the catalog's schema, in order: step 1 is the first."""

@@ -110,19 +110,6 @@ CROSS JOIN LATERAL aclexplode(found.acl) AS acl
 WHERE n.nspname = %(schema)s AND acl.grantee <> 0 AND acl.grantee <> n.nspowner
 ORDER BY 1;
 
--- name: public_reach
--- What PUBLIC may still do that it should not: on this database, on the two that every server has, on schema public.
-SELECT 'database' AS kind, d.datname::text AS name
-FROM pg_database d
-WHERE d.datname IN (current_database(), 'postgres', 'template1')
-  AND EXISTS (SELECT FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a WHERE a.grantee = 0)
-UNION ALL
-SELECT 'schema', n.nspname::text
-FROM pg_namespace n
-WHERE n.nspname = 'public'
-  AND EXISTS (SELECT FROM aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a WHERE a.grantee = 0)
-ORDER BY 1, 2;
-
 -- name: logins_through_public
 -- Logins, other than superusers and ours, that may connect to the database through PUBLIC alone.
 SELECT r.rolname::text AS role
@@ -174,6 +161,14 @@ SELECT nspname::text AS name, pg_get_userbyid(nspowner)::text AS tenant
 FROM pg_namespace
 WHERE strpos(nspname, '~before~') > 0 AND starts_with(nspname, pg_get_userbyid(nspowner) || '~before~')
 ORDER BY 1;
+
+-- name: extension
+-- Whether the server has an extension of that name, and the schema it lies in, if it was made in this database.
+SELECT n.nspname::text AS schema
+FROM pg_available_extensions a
+LEFT JOIN pg_extension e ON e.extname = a.name
+LEFT JOIN pg_namespace n ON n.oid = e.extnamespace
+WHERE a.name = %(name)s;
 
 -- name: table_names
 SELECT c.relname::text AS name

@@ -1,0 +1,71 @@
+"""audit."""
+
+from __future__ import annotations
+
+import click
+
+from tenants.cli import options, render
+from tenants.core.errors import Pending
+from tenants.core.names import check_name
+from tenants.core.units import counted
+from tenants.usecases import audit as audits
+
+
+@click.command()
+@click.argument("tenant", nargs=-1)
+@click.option("--fix", is_flag=True, help="Mend what can be mended without a person looking at it first.")
+@click.option("--rules", is_flag=True, help="List the rules and what they mean.")
+@options.as_json
+def audit(tenant: tuple[str, ...], fix: bool, rules: bool, as_json: bool) -> int:
+    """Check the separation of all tenants, or of those named. Exits with 3 if something is wrong."""
+    if rules:
+        found_rules = [
+            {"id": r.id, "severity": r.severity, "kind": r.kind, "meaning": r.meaning} for r in audits.rules()
+        ]
+        if as_json:
+            render.answer({"rules": found_rules})
+        else:
+            render.table(("RULE", "SEVERITY", "MEANS"), [(r["id"], r["severity"], r["meaning"]) for r in found_rules])
+        return 0
+    for name in tenant:
+        check_name(name)
+    with options.access("audit") as access:
+        mended = audits.fix(access, tenant) if fix else []
+        findings = audits.audit(access, tenant)
+    if as_json:
+        render.answer({"findings": [_document(f) for f in findings], "mended": [_document(f) for f in mended]})
+    else:
+        for finding in mended:
+            click.echo(f"mended    {finding.rule.id}: {finding.object}")
+        for finding in findings:
+            click.echo(
+                f"{finding.rule.severity:<9} {finding.tenant or 'database'}   {finding.rule.id}: {finding.object}"
+            )
+            click.echo(f"          {finding.rule.meaning}")
+            if finding.fix:
+                click.echo(f"          {finding.fix};")
+        if not findings:
+            click.echo("nothing is wrong")
+    if not findings:
+        return 0
+    mendable = any(f.fix and f.rule.kind != "ask" for f in findings)
+    found = Pending(
+        f"the audit has {counted(len(findings), 'finding')}",
+        next="tenants audit --fix" if mendable and not fix else "look at each, and run its SQL as the admin",
+    )
+    click.echo(render.failure(found), err=True)
+    return found.exit_code
+
+
+def _document(finding: audits.Finding) -> dict[str, str | None]:
+    return {
+        "rule": finding.rule.id,
+        "severity": finding.rule.severity,
+        "tenant": finding.tenant,
+        "object": finding.object,
+        "meaning": finding.rule.meaning,
+        "fix": finding.fix,
+    }
+
+
+COMMANDS = (audit,)

@@ -1,0 +1,34 @@
+"""What a tenant may take of the server that it shares."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+
+from tenants.core.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of each login of a tenant. Durations and sizes as PostgreSQL writes them: 30s, 5min, 1GB."""
+
+    connections: int = 20
+    statement_timeout: str = "5min"
+    lock_timeout: str = "30s"
+    idle_timeout: str = "10min"
+    """idle_in_transaction_session_timeout"""
+    temp_file_limit: str = "1GB"
+    """On disk, for each session; only a superuser can set it."""
+
+
+DEFAULT = Limits()
+NAMES = tuple(field.name for field in fields(Limits))
+
+
+def check(name: str, value: str) -> str:
+    """Return the value of the limit. Raises UsageError if PostgreSQL would not take it."""
+    units = "kB|MB|GB|TB" if name == "temp_file_limit" else "ms|s|min|h|d"
+    if not re.fullmatch(rf"[1-9][0-9]{{0,8}}({units})", value):
+        example = getattr(DEFAULT, name)
+        raise UsageError(f"{value!r} is no {name.replace('_', ' ')}", next=f"write it as {example}")
+    return value

@@ -1,0 +1,462 @@
+-- The rules of the audit. Each selects (tenant, object, fix): whom it concerns, what it found, and the SQL that mends it,
+-- quoted by the server itself, null where a person has to decide. They read catalogs alone, with search_path = pg_catalog.
+--
+-- repair: that tenant is brought to what the catalog wants by the fix; `apply` runs it.  safe: `audit --fix` runs it as
+-- well.  ask: a person has to look first.
+--
+-- `ours` is the common beginning of them all: the roles that belong to tenants, and of which kind each is.
+
+-- name: audit_ours
+WITH ours AS (
+    SELECT t.name AS tenant, t.name AS role, 'owner' AS kind FROM tenants.tenants t
+    UNION ALL SELECT t.name, t.name || '~app', 'app' FROM tenants.tenants t WHERE t.app_role
+    UNION ALL SELECT l.tenant, l.role, 'login' FROM tenants.logins l
+    UNION ALL SELECT NULL, r.role, 'reader' FROM tenants.readers r
+), roles AS (
+    SELECT o.tenant, o.kind, r.oid, r.rolname::text AS role, r.rolcanlogin, r.rolsuper, r.rolcreaterole, r.rolcreatedb,
+           r.rolbypassrls, r.rolreplication, r.rolinherit, r.rolconnlimit
+    FROM ours o JOIN pg_roles r ON r.rolname = o.role
+), schemas AS (
+    SELECT t.name AS tenant, n.oid, n.nspname::text AS schema, n.nspowner, n.nspacl, o.oid AS owner
+    FROM tenants.tenants t
+    JOIN pg_namespace n ON n.nspname = t.name
+    JOIN pg_roles o ON o.rolname = t.name
+), logins AS (
+    SELECT r.*, l.acts_as, s.setconfig AS settings
+    FROM roles r
+    JOIN (SELECT role, tenant || CASE kind WHEN 'app' THEN '~app' ELSE '' END AS acts_as FROM tenants.logins) l USING (role)
+    LEFT JOIN pg_db_role_setting s
+        ON s.setrole = r.oid AND s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+), inside AS (
+    SELECT s.tenant, s.owner, o.type, o.grant_as, o.alter_as, o.owned_by, o.acl,
+           (pg_identify_object(o.classid, o.objid, 0)).identity
+    FROM schemas s
+    JOIN LATERAL (
+        SELECT CASE relkind WHEN 'S' THEN 'sequence' WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' ELSE 'table' END AS type,
+               CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS grant_as,
+               CASE relkind WHEN 'S' THEN 'SEQUENCE' WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END AS alter_as,
+               'pg_class'::regclass AS classid, oid AS objid, relowner AS owned_by, relacl AS acl
+        FROM pg_class WHERE relnamespace = s.oid AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+        UNION ALL
+        SELECT 'function', 'ROUTINE', 'ROUTINE', 'pg_proc'::regclass, oid, proowner, proacl FROM pg_proc WHERE pronamespace = s.oid
+        UNION ALL
+        SELECT 'type', 'TYPE', 'TYPE', 'pg_type'::regclass, oid, typowner, typacl FROM pg_type
+        WHERE typnamespace = s.oid AND typtype IN ('e', 'd', 'r') OR typnamespace = s.oid AND typtype = 'c'
+          AND EXISTS (SELECT FROM pg_class c WHERE c.oid = typrelid AND c.relkind = 'c')
+    ) o ON true
+)
+
+
+-- name: rule_role_superuser
+-- critical safe: A role of a tenant is superuser: it can read and change everything on the server.
+SELECT tenant, role AS object, format('ALTER ROLE %I NOSUPERUSER', role) AS fix FROM roles WHERE rolsuper
+
+-- name: rule_role_createrole
+-- critical safe: A role of a tenant may make roles, and so give itself rights.
+SELECT tenant, role AS object, format('ALTER ROLE %I NOCREATEROLE', role) AS fix FROM roles WHERE rolcreaterole
+
+-- name: rule_role_createdb
+-- high safe: A role of a tenant may make databases, which no limit and no snapshot covers.
+SELECT tenant, role AS object, format('ALTER ROLE %I NOCREATEDB', role) AS fix FROM roles WHERE rolcreatedb
+
+-- name: rule_role_bypassrls
+-- high safe: A role of a tenant passes by row level security.
+SELECT tenant, role AS object, format('ALTER ROLE %I NOBYPASSRLS', role) AS fix FROM roles WHERE rolbypassrls
+
+-- name: rule_role_replication
+-- critical safe: A role of a tenant may replicate, and so read all databases of the server.
+SELECT tenant, role AS object, format('ALTER ROLE %I NOREPLICATION', role) AS fix FROM roles WHERE rolreplication
+
+-- name: rule_owner_login
+-- high repair: The role that owns a schema can log in itself, past the limits of its logins.
+SELECT tenant, role AS object, format('ALTER ROLE %I NOLOGIN', role) AS fix
+FROM roles WHERE rolcanlogin AND kind IN ('owner', 'app')
+
+-- name: rule_login_inherits
+-- medium repair: A login has its owner's rights without becoming it: what it makes then belongs to the login.
+SELECT tenant, role AS object, format('ALTER ROLE %I NOINHERIT', role) AS fix
+FROM roles WHERE rolinherit AND kind = 'login'
+
+-- name: rule_member_of_predefined
+-- critical safe: A role of a tenant is a member of one of PostgreSQL's own, with rights over the whole server.
+SELECT r.tenant, r.role || ' in ' || g.rolname AS object, format('REVOKE %I FROM %I', g.rolname, r.role) AS fix
+FROM roles r JOIN pg_auth_members m ON m.member = r.oid JOIN pg_roles g ON g.oid = m.roleid
+WHERE starts_with(g.rolname, 'pg_')
+
+-- name: rule_member_of_other
+-- critical safe: A role of a tenant is a member of a role that is not its own: another tenant's, or a stranger's.
+SELECT r.tenant, r.role || ' in ' || g.rolname AS object, format('REVOKE %I FROM %I', g.rolname, r.role) AS fix
+FROM roles r JOIN pg_auth_members m ON m.member = r.oid JOIN pg_roles g ON g.oid = m.roleid
+WHERE NOT starts_with(g.rolname, 'pg_')
+  AND NOT (r.kind IN ('owner', 'app') AND g.rolname = 'tenants~members')
+  AND NOT (r.kind = 'login' AND g.rolname IN (r.tenant, r.tenant || '~app'))
+
+-- name: rule_stranger_is_member
+-- critical safe: A role that is not the tenant's own is a member of one of its roles, and can act as it.
+SELECT r.tenant, g.rolname || ' in ' || r.role AS object, format('REVOKE %I FROM %I', r.role, g.rolname) AS fix
+FROM roles r JOIN pg_auth_members m ON m.roleid = r.oid JOIN pg_roles g ON g.oid = m.member
+WHERE NOT g.rolsuper AND g.rolname <> current_user
+  AND NOT starts_with(g.rolname, r.tenant || '~')
+
+-- name: rule_login_acts_as
+-- high repair: A login does not become its tenant's role as its session begins.
+SELECT l.tenant, l.role AS object,
+       format('ALTER ROLE %I IN DATABASE %I SET role = %I', l.role, current_database(), l.acts_as) AS fix
+FROM logins l
+WHERE NOT coalesce(l.settings @> ARRAY['role=' || l.acts_as], false)
+
+-- name: rule_login_search_path
+-- high repair: A login's search_path is not its tenant's schema and the extensions: it was changed, or never set.
+SELECT l.tenant, l.role AS object,
+       format('ALTER ROLE %I IN DATABASE %I SET search_path = %I, extensions', l.role, current_database(), l.tenant) AS fix
+FROM logins l
+WHERE NOT coalesce(l.settings @> ARRAY['search_path=' || quote_ident(l.tenant) || ', extensions'], false)
+
+-- name: rule_login_limits
+-- medium repair: A login is without a limit that its tenant has, so one app can slow down all others.
+SELECT l.tenant, l.role || ' ' || w.name AS object,
+       format('ALTER ROLE %I IN DATABASE %I SET %s = %L', l.role, current_database(), w.name, w.value) AS fix
+FROM logins l
+JOIN tenants.tenants t ON t.name = l.tenant
+CROSS JOIN LATERAL (VALUES ('statement_timeout', t.statement_timeout), ('lock_timeout', t.lock_timeout),
+                           ('idle_in_transaction_session_timeout', t.idle_timeout),
+                           ('temp_file_limit', CASE current_setting('is_superuser') WHEN 'on' THEN t.temp_file_limit END)
+                   ) AS w (name, value)
+WHERE w.value IS NOT NULL AND NOT coalesce(l.settings @> ARRAY[w.name || '=' || w.value], false)
+
+-- name: rule_login_connections
+-- medium repair: A login may open more connections than its tenant is to have, and take those of others.
+SELECT l.tenant, l.role AS object, format('ALTER ROLE %I CONNECTION LIMIT %s', l.role, t.connections) AS fix
+FROM logins l JOIN tenants.tenants t ON t.name = l.tenant
+WHERE l.rolconnlimit <> t.connections
+
+-- name: rule_login_other_settings
+-- low repair: A login has settings that nobody gave it but itself.
+SELECT l.tenant, l.role || ' ' || s.name AS object,
+       format('ALTER ROLE %I IN DATABASE %I RESET %I', l.role, current_database(), s.name) AS fix
+FROM logins l CROSS JOIN LATERAL (SELECT split_part(u, '=', 1) AS name FROM unnest(l.settings) u) AS s
+WHERE s.name NOT IN ('role', 'search_path', 'statement_timeout', 'lock_timeout', 'temp_file_limit',
+                     'idle_in_transaction_session_timeout')
+
+-- name: rule_role_own_settings
+-- medium repair: A role of a tenant has settings for all databases, which nobody gave it but itself.
+SELECT r.tenant, r.role AS object, format('ALTER ROLE %I RESET ALL', r.role) AS fix
+FROM roles r JOIN pg_db_role_setting s ON s.setrole = r.oid AND s.setdatabase = 0
+
+-- name: rule_login_connect
+-- high repair: A login may not connect to the database.
+SELECT l.tenant, l.role AS object, format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), l.role) AS fix
+FROM logins l WHERE NOT has_database_privilege(l.oid, current_database(), 'CONNECT')
+
+-- name: rule_login_member
+-- high repair: A login is no member of the role that it is to become.
+SELECT l.tenant, l.role AS object, format('GRANT %I TO %I', l.acts_as, l.role) AS fix
+FROM logins l WHERE NOT pg_has_role(l.oid, l.acts_as, 'MEMBER')
+
+-- name: rule_login_password
+-- medium ask: A login has another password than the one it was given: it has changed it itself.
+SELECT l.tenant, l.role AS object, NULL::text AS fix
+FROM logins l JOIN tenants.logins k ON k.role = l.role JOIN pg_authid a ON a.oid = l.oid
+WHERE k.verifier IS NOT NULL AND encode(sha256(coalesce(a.rolpassword, '')::bytea), 'hex') <> k.verifier
+
+-- name: rule_owner_password
+-- low repair: A role that never logs in has a password, which its tenant has set.
+SELECT r.tenant, r.role AS object, format('ALTER ROLE %I PASSWORD NULL', r.role) AS fix
+FROM roles r JOIN pg_authid a ON a.oid = r.oid
+WHERE r.kind IN ('owner', 'app') AND a.rolpassword IS NOT NULL
+
+-- name: rule_owner_in_group
+-- medium repair: An owner is not in the group that may read the catalog's rows about it: its own deploys fail.
+SELECT r.tenant, r.role AS object, format('GRANT %I TO %I', 'tenants~members', r.role) AS fix
+FROM roles r WHERE r.kind = 'owner' AND NOT pg_has_role(r.oid, 'tenants~members', 'MEMBER')
+
+-- name: rule_unknown_role
+-- high ask: A role is named like one of a tenant's, and the catalog does not know it.
+SELECT split_part(r.rolname, '~', 1) AS tenant, r.rolname::text AS object, NULL::text AS fix
+FROM pg_roles r
+WHERE strpos(r.rolname, '~') > 0 AND strpos(r.rolname, '~deploy~') = 0 AND r.rolname <> 'tenants~members'
+  AND r.rolname NOT IN (SELECT role FROM ours)
+
+-- name: rule_deploy_role
+-- high ask: A short-lived deploy role is there, and no deploy is at work: a run was killed. The next one removes it.
+SELECT split_part(r.rolname, '~', 1) AS tenant, r.rolname::text AS object, NULL::text AS fix
+FROM pg_roles r
+WHERE strpos(r.rolname, '~deploy~') > 0
+  AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE starts_with(a.application_name, 'tenants ')
+                  AND a.usename <> r.rolname AND a.pid <> pg_backend_pid())
+
+-- name: rule_public_reach
+-- high repair: PUBLIC, and so every login of the server, still reaches a database or the schema public.
+SELECT NULL::text AS tenant, 'database ' || d.datname AS object, format('REVOKE ALL ON DATABASE %I FROM PUBLIC', d.datname) AS fix
+FROM pg_database d
+WHERE d.datname IN (current_database(), 'postgres', 'template1')
+  AND EXISTS (SELECT FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a WHERE a.grantee = 0)
+UNION ALL
+SELECT NULL, 'schema public', 'REVOKE ALL ON SCHEMA public FROM PUBLIC'
+FROM pg_namespace n
+WHERE n.nspname = 'public'
+  AND EXISTS (SELECT FROM aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a WHERE a.grantee = 0)
+
+-- name: rule_public_tables
+-- medium ask: A table lies in schema public, where it belongs to nobody: `tenants adopt` gives it a tenant.
+SELECT NULL::text AS tenant, format('public.%I', c.relname) AS object, NULL::text AS fix
+FROM pg_class c
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'm', 'f')
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+
+-- name: rule_database_create
+-- critical safe: A role of a tenant may make schemas in the database, outside of its own.
+SELECT r.tenant, r.role AS object, format('REVOKE CREATE ON DATABASE %I FROM %I', current_database(), r.role) AS fix
+FROM roles r WHERE has_database_privilege(r.oid, current_database(), 'CREATE') AND NOT r.rolsuper
+
+-- name: rule_schema_missing
+-- critical ask: The catalog knows a tenant whose schema is gone: `tenants restore` brings it back.
+SELECT t.name AS tenant, t.name AS object, NULL::text AS fix
+FROM tenants.tenants t WHERE NOT EXISTS (SELECT FROM pg_namespace n WHERE n.nspname = t.name)
+
+-- name: rule_schema_owner
+-- high safe: A tenant's schema belongs to another role.
+SELECT s.tenant, s.schema AS object, format('ALTER SCHEMA %I OWNER TO %I', s.schema, s.tenant) AS fix
+FROM schemas s WHERE s.nspowner <> s.owner
+
+-- name: rule_schema_grants
+-- high safe: A role that is not the tenant's own may use its schema, or make things in it.
+SELECT s.tenant, s.schema || ' to ' || coalesce(g.rolname, 'PUBLIC') AS object,
+       format('REVOKE ALL ON SCHEMA %I FROM %s', s.schema, coalesce(quote_ident(g.rolname), 'PUBLIC')) AS fix
+FROM schemas s CROSS JOIN LATERAL aclexplode(s.nspacl) a LEFT JOIN pg_roles g ON g.oid = a.grantee
+WHERE a.grantee <> s.owner
+  AND NOT (coalesce(g.rolname, '') = s.tenant || '~app' AND a.privilege_type = 'USAGE')
+  AND NOT (a.privilege_type = 'USAGE' AND EXISTS (
+      SELECT FROM tenants.readers r WHERE r.role = g.rolname AND s.tenant = ANY (r.tenants)))
+GROUP BY s.tenant, s.schema, g.rolname
+
+-- name: rule_object_grants
+-- high safe: Something in a tenant's schema is granted to PUBLIC or to a role that is not the tenant's own.
+SELECT i.tenant, i.type || ' ' || i.identity || ' to ' || coalesce(g.rolname, 'PUBLIC') AS object,
+       format('REVOKE ALL ON %s %s FROM %s', i.grant_as, i.identity, coalesce(quote_ident(g.rolname), 'PUBLIC')) AS fix
+FROM inside i CROSS JOIN LATERAL aclexplode(i.acl) a LEFT JOIN pg_roles g ON g.oid = a.grantee
+WHERE a.grantee <> i.owner
+  AND coalesce(g.rolname, '') <> i.tenant || '~app'
+  AND NOT (i.type IN ('function', 'type') AND a.grantee = 0)  -- PostgreSQL's default; the schema itself is closed
+  AND NOT (a.privilege_type = 'SELECT' AND EXISTS (
+      SELECT FROM tenants.readers r WHERE r.role = g.rolname AND i.tenant = ANY (r.tenants)))
+GROUP BY i.tenant, i.type, i.grant_as, i.identity, g.rolname
+
+-- name: rule_object_owner
+-- high safe: Something in a tenant's schema belongs to another role: the tenant's own dump cannot read it.
+SELECT i.tenant, i.type || ' ' || i.identity AS object,
+       format('ALTER %s %s OWNER TO %I', i.alter_as, i.identity, i.tenant) AS fix
+FROM inside i WHERE i.owned_by <> i.owner
+
+-- name: rule_object_outside
+-- high ask: Something belongs to a tenant and lies outside of its schema: no snapshot has it.
+SELECT r.tenant, found.type || ' ' || found.identity AS object, NULL::text AS fix
+FROM pg_shdepend d
+JOIN roles r ON r.oid = d.refobjid
+CROSS JOIN LATERAL pg_identify_object(d.classid, d.objid, d.objsubid) AS found
+WHERE d.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND d.refclassid = 'pg_authid'::regclass AND d.deptype = 'o'
+  AND found.type IS NOT NULL AND found.type <> 'large object'
+  AND NOT (d.classid = 'pg_namespace'::regclass AND d.objid IN (
+      SELECT oid FROM pg_namespace WHERE nspname = r.tenant OR starts_with(nspname, r.tenant || '~before~')))
+  AND coalesce(found.schema, '') NOT IN (
+      SELECT quote_ident(nspname) FROM pg_namespace WHERE nspname = r.tenant OR starts_with(nspname, r.tenant || '~before~'))
+  AND coalesce(found.schema, '') !~ '^pg_(toast_)?temp'
+  AND found.type <> 'default acl'
+
+-- name: rule_large_objects
+-- medium ask: A tenant has large objects, which lie outside of every schema: no snapshot has them.
+SELECT r.tenant, count(*) || ' large objects' AS object, NULL::text AS fix
+FROM pg_largeobject_metadata l JOIN roles r ON r.oid = l.lomowner GROUP BY r.tenant
+
+-- name: rule_view_crosses
+-- high ask: A view or a rule of a tenant reads from outside of its schema.
+SELECT s.tenant, format('%I.%I reads %s', s.schema, v.relname, x.target) AS object, NULL::text AS fix
+FROM schemas s
+JOIN pg_class v ON v.relnamespace = s.oid
+JOIN pg_rewrite w ON w.ev_class = v.oid
+CROSS JOIN LATERAL (
+    SELECT DISTINCT d.refobjid::regclass::text AS target
+    FROM pg_depend d JOIN pg_class c ON c.oid = d.refobjid
+    WHERE d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass
+      AND c.relnamespace <> s.oid
+      AND c.relnamespace NOT IN (SELECT oid FROM pg_namespace WHERE nspname IN ('pg_catalog', 'information_schema', 'extensions'))
+) x
+
+-- name: rule_view_on_tenant
+-- high ask: A view or a rule outside of a tenant's schema reads from it.
+SELECT s.tenant, format('%I.%I reads %I.%I', n.nspname, v.relname, s.schema, c.relname) AS object, NULL::text AS fix
+FROM schemas s
+JOIN pg_class c ON c.relnamespace = s.oid
+JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.classid = 'pg_rewrite'::regclass
+JOIN pg_rewrite w ON w.oid = d.objid
+JOIN pg_class v ON v.oid = w.ev_class AND v.relnamespace <> s.oid
+JOIN pg_namespace n ON n.oid = v.relnamespace
+WHERE NOT starts_with(n.nspname, s.tenant || '~before~')
+GROUP BY s.tenant, s.schema, n.nspname, v.relname, c.relname
+
+-- name: rule_foreign_key_crosses
+-- high ask: A foreign key crosses the border of a tenant's schema: neither side can be restored alone.
+SELECT s.tenant, format('%s on %s refers to %s', k.conname, k.conrelid::regclass, k.confrelid::regclass) AS object,
+       NULL::text AS fix
+FROM schemas s
+JOIN pg_class c ON c.relnamespace = s.oid
+JOIN pg_constraint k ON k.contype = 'f' AND c.oid IN (k.conrelid, k.confrelid)
+JOIN pg_class a ON a.oid = k.conrelid
+JOIN pg_class b ON b.oid = k.confrelid
+WHERE a.relnamespace <> b.relnamespace AND k.conparentid = 0
+  AND NOT EXISTS (SELECT FROM pg_namespace n WHERE n.oid IN (a.relnamespace, b.relnamespace) AND starts_with(n.nspname, s.tenant || '~before~'))
+
+-- name: rule_trigger_crosses
+-- high ask: A trigger on a tenant's table calls a function that lies outside of its schema.
+SELECT s.tenant, format('%s on %s calls %s', g.tgname, g.tgrelid::regclass, g.tgfoid::regprocedure) AS object, NULL::text AS fix
+FROM schemas s
+JOIN pg_class c ON c.relnamespace = s.oid
+JOIN pg_trigger g ON g.tgrelid = c.oid AND NOT g.tgisinternal
+JOIN pg_proc f ON f.oid = g.tgfoid
+JOIN pg_namespace n ON n.oid = f.pronamespace
+WHERE f.pronamespace <> s.oid AND n.nspname NOT IN ('pg_catalog', 'extensions')
+
+-- name: rule_function_crosses
+-- medium ask: A function, default or constraint of a tenant uses a function or type of another schema.
+SELECT s.tenant, f.identity || ' uses ' || x.identity AS object, NULL::text AS fix
+FROM schemas s
+JOIN pg_proc p ON p.pronamespace = s.oid
+JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+                AND d.refclassid IN ('pg_proc'::regclass, 'pg_type'::regclass, 'pg_class'::regclass)
+CROSS JOIN LATERAL pg_identify_object(d.classid, d.objid, 0) f
+CROSS JOIN LATERAL pg_identify_object(d.refclassid, d.refobjid, 0) x
+WHERE x.schema IS NOT NULL AND x.schema NOT IN (quote_ident(s.schema), 'pg_catalog', 'information_schema', 'extensions')
+
+-- name: rule_security_definer
+-- high ask: A SECURITY DEFINER function of a tenant has no search_path of its own: who calls it can make it run other code.
+SELECT s.tenant, p.oid::regprocedure::text AS object,
+       format('ALTER FUNCTION %s SET search_path = %I, pg_temp', p.oid::regprocedure, s.schema) AS fix
+FROM schemas s JOIN pg_proc p ON p.pronamespace = s.oid
+WHERE p.prosecdef AND NOT EXISTS (SELECT FROM unnest(p.proconfig) c WHERE starts_with(c, 'search_path='))
+
+-- name: rule_extension_inside
+-- medium ask: An extension lies in a tenant's schema: pg_dump leaves it out, and a restore cannot make it anew.
+SELECT s.tenant, e.extname::text AS object, format('ALTER EXTENSION %I SET SCHEMA extensions', e.extname) AS fix
+FROM schemas s JOIN pg_extension e ON e.extnamespace = s.oid
+
+-- name: rule_extensions_open
+-- high safe: A tenant may make things in the schema that all tenants have in their search_path.
+SELECT r.tenant, r.role AS object, format('REVOKE CREATE ON SCHEMA extensions FROM %I', r.role) AS fix
+FROM roles r JOIN pg_namespace n ON n.nspname = 'extensions'
+WHERE has_schema_privilege(r.oid, n.oid, 'CREATE') AND NOT r.rolsuper
+
+-- name: rule_force_rls
+-- high ask: A table forces row level security on its owner: the tenant's own dump cannot read it, and no snapshot is made.
+SELECT s.tenant, format('%I.%I', s.schema, c.relname) AS object,
+       format('ALTER TABLE %I.%I NO FORCE ROW LEVEL SECURITY', s.schema, c.relname) AS fix
+FROM schemas s JOIN pg_class c ON c.relnamespace = s.oid WHERE c.relforcerowsecurity
+
+-- name: rule_unlogged
+-- low ask: A table is not logged: it is empty after a crash of the server.
+SELECT s.tenant, format('%I.%I', s.schema, c.relname) AS object, format('ALTER TABLE %I.%I SET LOGGED', s.schema, c.relname) AS fix
+FROM schemas s JOIN pg_class c ON c.relnamespace = s.oid WHERE c.relpersistence = 'u' AND c.relkind = 'r'
+
+-- name: rule_index_invalid
+-- medium ask: An index is invalid: a CREATE INDEX CONCURRENTLY was broken off. It costs writes and helps no query.
+SELECT s.tenant, format('%I.%I', s.schema, c.relname) AS object, format('DROP INDEX %I.%I', s.schema, c.relname) AS fix
+FROM schemas s JOIN pg_class c ON c.relnamespace = s.oid JOIN pg_index i ON i.indexrelid = c.oid
+WHERE NOT i.indisvalid AND c.relkind = 'i'
+  AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = c.oid)
+
+-- name: rule_prepared_transaction
+-- high ask: A tenant has left a prepared transaction: it holds its locks, and keeps the whole server from cleaning up.
+SELECT r.tenant, p.gid AS object, format('ROLLBACK PREPARED %L', p.gid) AS fix
+FROM pg_prepared_xacts p JOIN roles r ON r.role = p.owner WHERE p.database = current_database()
+
+-- name: rule_advisory_lock
+-- medium ask: A tenant's session holds a lock that is this program's: it keeps deploys waiting.
+SELECT r.tenant, format('pid %s of %s', a.pid, r.role) AS object, format('SELECT pg_terminate_backend(%s)', a.pid) AS fix
+FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid JOIN roles r ON r.oid = a.usesysid
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND NOT starts_with(a.application_name, 'tenants ')
+  AND ((l.classid::bigint << 32) | l.objid::bigint) IN (
+      SELECT (('x' || encode(substr(sha256(('dokku-tenants ' || w.what || ' ' || t.name)::bytea), 1, 8), 'hex'))::bit(64) >> 1)::bigint
+      FROM tenants.tenants t CROSS JOIN (VALUES ('tenant'), ('migrates')) AS w (what))
+
+-- name: rule_long_transaction
+-- medium ask: A tenant's session has had a transaction open for an hour: it keeps the whole server from cleaning up.
+SELECT r.tenant, format('pid %s of %s', a.pid, r.role) AS object, format('SELECT pg_terminate_backend(%s)', a.pid) AS fix
+FROM pg_stat_activity a JOIN roles r ON r.oid = a.usesysid WHERE a.xact_start < now() - interval '1 hour'
+
+-- name: rule_no_snapshot
+-- high ask: A tenant with something in it has no verified snapshot of the last 36 hours.
+SELECT s.tenant, coalesce('the last one is of ' || to_char(max(p.created_at), 'YYYY-MM-DD HH24:MI'), 'none at all') AS object,
+       NULL::text AS fix
+FROM schemas s LEFT JOIN tenants.snapshots p ON p.tenant = s.tenant
+WHERE EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = s.oid AND c.relkind IN ('r', 'p', 'm'))
+GROUP BY s.tenant
+HAVING coalesce(max(p.created_at), '-infinity') < now() - interval '36 hours'
+
+-- name: rule_app_grants
+-- high repair: The app's own role may not read and write every table of its tenant.
+SELECT s.tenant, format('%I.%I', s.schema, c.relname) AS object,
+       CASE c.relkind WHEN 'S' THEN format('GRANT USAGE, SELECT, UPDATE ON SEQUENCE %I.%I TO %I', s.schema, c.relname, r.role)
+                      ELSE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I.%I TO %I', s.schema, c.relname, r.role) END AS fix
+FROM schemas s
+JOIN roles r ON r.tenant = s.tenant AND r.kind = 'app'
+JOIN pg_class c ON c.relnamespace = s.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relname <> 'alembic_version'
+WHERE CASE c.relkind WHEN 'S' THEN NOT has_sequence_privilege(r.oid, c.oid, 'USAGE')
+                     ELSE NOT (has_table_privilege(r.oid, c.oid, 'SELECT') AND has_table_privilege(r.oid, c.oid, 'INSERT')
+                               AND has_table_privilege(r.oid, c.oid, 'UPDATE') AND has_table_privilege(r.oid, c.oid, 'DELETE')) END
+UNION ALL
+SELECT s.tenant, s.schema, format('GRANT USAGE ON SCHEMA %I TO %I', s.schema, r.role)
+FROM schemas s JOIN roles r ON r.tenant = s.tenant AND r.kind = 'app'
+WHERE NOT has_schema_privilege(r.oid, s.oid, 'USAGE')
+
+-- name: rule_app_defaults
+-- high repair: What migrations make later would be closed to the app's own role.
+SELECT s.tenant, w.what AS object,
+       format('ALTER DEFAULT PRIVILEGES FOR ROLE %I IN SCHEMA %I GRANT %s TO %I', s.tenant, s.schema, w.what, r.role) AS fix
+FROM schemas s
+JOIN roles r ON r.tenant = s.tenant AND r.kind = 'app'
+CROSS JOIN (VALUES ('r', 'SELECT, INSERT, UPDATE, DELETE ON TABLES'), ('S', 'USAGE, SELECT, UPDATE ON SEQUENCES')) AS w (kind, what)
+WHERE NOT EXISTS (
+    SELECT FROM pg_default_acl d CROSS JOIN LATERAL aclexplode(d.defaclacl) a
+    WHERE d.defaclrole = s.owner AND d.defaclnamespace = s.oid AND d.defaclobjtype = w.kind AND a.grantee = r.oid)
+
+-- name: rule_app_too_much
+-- high repair: The app's own role may change more than rows.
+SELECT s.tenant, s.schema AS object, format('REVOKE CREATE ON SCHEMA %I FROM %I', s.schema, r.role) AS fix
+FROM schemas s JOIN roles r ON r.tenant = s.tenant AND r.kind = 'app' WHERE has_schema_privilege(r.oid, s.oid, 'CREATE')
+UNION ALL
+SELECT s.tenant, format('%I.alembic_version', s.schema),
+       format('REVOKE INSERT, UPDATE, DELETE ON %I.alembic_version FROM %I', s.schema, r.role)
+FROM schemas s
+JOIN roles r ON r.tenant = s.tenant AND r.kind = 'app'
+JOIN pg_class c ON c.relnamespace = s.oid AND c.relname = 'alembic_version'
+WHERE has_table_privilege(r.oid, c.oid, 'INSERT, UPDATE, DELETE')
+
+-- name: rule_reader_grants
+-- medium repair: A reader may not read everything of a tenant that it is there for.
+SELECT s.tenant, format('%I.%I', s.schema, c.relname) || ' for ' || r.role AS object,
+       format('GRANT SELECT ON %I.%I TO %I', s.schema, c.relname, r.role) AS fix
+FROM schemas s
+JOIN tenants.readers k ON s.tenant = ANY (k.tenants)
+JOIN roles r ON r.role = k.role
+JOIN pg_class c ON c.relnamespace = s.oid AND c.relkind IN ('r', 'p', 'm') AND NOT c.relrowsecurity
+WHERE NOT has_table_privilege(r.oid, c.oid, 'SELECT')
+UNION ALL
+SELECT s.tenant, s.schema || ' for ' || r.role, format('GRANT USAGE ON SCHEMA %I TO %I', s.schema, r.role)
+FROM schemas s JOIN tenants.readers k ON s.tenant = ANY (k.tenants) JOIN roles r ON r.role = k.role
+WHERE NOT has_schema_privilege(r.oid, s.oid, 'USAGE')
+
+-- name: rule_reader_views
+-- high safe: A reader may look through a view, or at a table with policies: they run a tenant's code as the reader.
+SELECT s.tenant, format('%I.%I for %s', s.schema, c.relname, r.role) AS object,
+       format('REVOKE ALL ON %I.%I FROM %I', s.schema, c.relname, r.role) AS fix
+FROM schemas s
+JOIN tenants.readers k ON s.tenant = ANY (k.tenants)
+JOIN roles r ON r.role = k.role
+JOIN pg_class c ON c.relnamespace = s.oid AND (c.relkind IN ('v', 'f') OR c.relrowsecurity)
+WHERE has_table_privilege(r.oid, c.oid, 'SELECT')
+
+-- name: rule_extensions_usable
+-- medium repair: A role of a tenant may not use the schema of extensions, which is in its search_path.
+SELECT r.tenant, r.role AS object, format('GRANT USAGE ON SCHEMA extensions TO %I', r.role) AS fix
+FROM roles r JOIN pg_namespace n ON n.nspname = 'extensions'
+WHERE r.kind IN ('owner', 'app') AND NOT has_schema_privilege(r.oid, n.oid, 'USAGE')
