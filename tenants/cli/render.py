@@ -46,7 +46,7 @@ def _columns() -> int:
 
 def answer(document: dict[str, Any]) -> None:
     """One JSON document on standard output."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=_plain))
+    click.echo(json.dumps(document, indent=2, default=_plain))
 
 
 def _plain(value: object) -> object:

@@ -54,7 +54,10 @@ def history(folder: Path) -> History:
     for file in _revision_files(folder):
         try:
             source = file.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
             raise HistoryError(f"{file.name}: cannot be read: {error}", next=f"save {file.name} as UTF-8") from None
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise HistoryError(f"{file.name}: cannot be read: {reason}", next="check its permissions") from None
         revisions.append(parse_revision(file.name, source))
     return History.of(revisions)

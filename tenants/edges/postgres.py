@@ -118,6 +118,9 @@ class Identity:
     version: int
     catalog_schema: bool
     catalog: bool
+    """Whether schema `tenants` is ours."""
+    member: bool
+    """Whether we are in the group of tenants' owners, which may read the catalog."""
 
     @property
     def admin(self) -> bool:

@@ -11,7 +11,7 @@ from tenants.core.names import check_name
 from tenants.core.settings import DatabaseUrl
 from tenants.edges import catalog, postgres
 from tenants.edges.catalog import Entry, Record
-from tenants.edges.postgres import run
+from tenants.edges.postgres import compose, run
 from tenants.edges.store import open_store
 from tenants.usecases import locks, roles, snapshots
 from tenants.usecases.access import Access
@@ -36,9 +36,11 @@ def create(access: Access, name: str, project: str | None, tell: Tell, *, with_l
     is not this catalog's.
     """
     check_name(name)
-    project = check_name(project, "project") if project else None
+    project = check_name(project, "project") if project is not None else None
     access.require_admin(f"tenants create {name}")
     connection, me = access.connection, access.me
+    if name not in access.entries() and (refusal := access.taken(name)):
+        raise refusal
     catalog.ensure(connection)
     changed = list(close_public(access, tell))
     login = None
@@ -57,8 +59,6 @@ def create(access: Access, name: str, project: str | None, tell: Tell, *, with_l
                 changed.append(f"login {login.role}")
         last = login.role if login else found.logins[-1] if found.logins else None
         return Created(name, found.project, last, _url(access, login), tuple(changed))
-    if refusal := access.taken(name):
-        raise refusal
     with postgres.roles_locked(connection):
         roles.make_owner(connection, me, name)
         catalog.add_tenant(connection, name, project or name)
@@ -88,7 +88,7 @@ def add_login(access: Access, name: str) -> Created:
 def close_public(access: Access, tell: Tell) -> list[str]:
     """Take from PUBLIC what it has on this database, on schema public, and on `postgres` and `template1`.
 
-    Logins that are not ours and came in through PUBLIC keep their way in: it is granted to them by name first.
+    Logins that are not ours and came in through PUBLIC keep what they had: it is granted to them by name first.
     """
     connection = access.connection
     reach = [(row["kind"], row["name"]) for row in postgres.rows(connection, "public_reach")]
@@ -97,13 +97,11 @@ def close_public(access: Access, tell: Tell) -> list[str]:
     changed = []
     with postgres.roles_locked(connection):
         for kind, name in reach:
-            if kind == "schema":
-                run(connection, "REVOKE ALL ON SCHEMA {name} FROM PUBLIC", name=name)
-            else:
-                for row in postgres.rows(connection, "logins_through_public", database=name):
-                    run(connection, "GRANT CONNECT ON DATABASE {name} TO {role}", name=name, role=row["role"])
-                    tell(Event(row["role"], "create", f"keeps its way into database {name}, now by a grant of its own"))
+            if kind == "database":
+                _keep_ways_in(access, name, tell)
                 run(connection, "REVOKE ALL ON DATABASE {name} FROM PUBLIC", name=name)
+            else:
+                run(connection, "REVOKE ALL ON SCHEMA {name} FROM PUBLIC", name=name)
     for row in postgres.rows(connection, "public_reach"):
         reach.remove((row["kind"], row["name"]))
         tell(
@@ -116,6 +114,19 @@ def close_public(access: Access, tell: Tell) -> list[str]:
         )
     changed += [f"PUBLIC's reach into {kind} {name} removed" for kind, name in reach]
     return changed
+
+
+def _keep_ways_in(access: Access, database: str, tell: Tell) -> None:
+    """Grant by name what strangers have had through PUBLIC: the way into the database, and schema public here."""
+    connection = access.connection
+    for row in postgres.rows(connection, "logins_through_public", database=database):
+        role = row["role"]
+        run(connection, "GRANT CONNECT, TEMPORARY ON DATABASE {name} TO {role}", name=database, role=role)
+        if database == access.me.database:
+            rights = "USAGE" if access.me.version >= 150000 else "USAGE, CREATE"
+            grant = compose("ON SCHEMA public TO {role}", role=role)
+            connection.execute(postgres.raw("GRANT ") + postgres.raw(rights) + postgres.raw(" ") + grant)
+        tell(Event(role, "create", f"keeps its way into database {database}, now by a grant of its own"))
 
 
 def show(access: Access, name: str) -> dict[str, Any]:

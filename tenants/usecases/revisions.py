@@ -88,6 +88,5 @@ def failure(ran: Ran, *, seconds: float = 0) -> MigrationError | Locked:
     lines = [f"{where or 'a revision'}: {text}" if where or "\n" not in text else text]
     if statement:
         lines.append(f"in: {statement[:300]}{'…' if len(statement) > 300 else ''}")
-    return RevisionFailed(
-        "\n".join(lines), next=f"mend {where} and push again" if where else "mend the revision and push again"
-    )
+    what = where or ("the revision" if said or ran.applied else "what it says above")
+    return RevisionFailed("\n".join(lines), next=f"mend {what} and push again")

@@ -218,19 +218,25 @@ def read(store: Store, server: str, tenant: str, id_: str) -> Manifest:
     return Manifest.from_json(data, server=server, tenant=tenant, id=id_)
 
 
-def list_snapshots(access: Access, tenant: str | None) -> list[Manifest]:
-    """The snapshots of this server, oldest first, as their manifests in storage have them."""
+def list_snapshots(access: Access, tenant: str | None) -> tuple[list[Manifest], list[SnapshotError]]:
+    """The snapshots of this server, oldest first, as their manifests in storage have them; and what is wrong with those
+    manifests that cannot be read."""
     store = require_store(access.settings)
     if not catalog.version(access.connection):
-        return []
+        return [], []
     server = catalog.server(access.connection)
     wanted = access.own or tenant
     prefix = manifests.tenant_prefix(server, wanted) if wanted else f"{server}/"
-    found = []
+    found, damaged = [], []
     for entry in store.objects(prefix):
         if id_ := manifests.id_of_key(entry.key):
-            found.append(read(store, server, entry.key.split("/")[1], id_))
-    return sorted(found, key=lambda m: (m.id, m.tenant))
+            try:
+                found.append(read(store, server, entry.key.split("/")[1], id_))
+            except StorageError:
+                raise
+            except SnapshotError as error:
+                damaged.append(error)
+    return sorted(found, key=lambda m: (m.id, m.tenant)), damaged
 
 
 def known_in_storage(access: Access, tenant: str) -> str | None:
