@@ -66,6 +66,11 @@ class DatabaseUrl:
         """The same database for another login."""
         return DatabaseUrl(_with_login(urlsplit(self.text), user, password), user, password, self.where, self.database)
 
+    def in_database(self, name: str) -> DatabaseUrl:
+        """The same login in another database of the server."""
+        text = urlsplit(self.text)._replace(path=f"/{quote(name, safe='')}").geturl()
+        return DatabaseUrl(text, self.user, self.password, self.where, name)
+
     def without_password(self) -> str:
         """For a program's command line; the password goes through its environment."""
         return _with_login(urlsplit(self.text), self.user, None)

@@ -20,7 +20,7 @@ from psycopg import errors as pg
 from psycopg import sql
 from psycopg.rows import TupleRow, dict_row
 
-from tenants.core.errors import Refused, SettingsError, StateError, TenantsError
+from tenants.core.errors import Refused, SettingsError, StateError, TenantsError, Unreadable
 from tenants.core.names import printable
 from tenants.core.settings import DatabaseUrl
 from tenants.edges.sql import statement
@@ -30,6 +30,8 @@ Row = dict[str, Any]
 DatabaseError = psycopg.Error
 
 CONNECT_SECONDS = 10
+MAX_HEADS, MAX_LENGTH = 100, 255
+"""Of a version table, in rows and characters: more is nothing that Alembic wrote."""
 STATEMENT_SECONDS = 60
 """No statement of our own takes longer: it reads catalogs or makes roles. Dumps and migrations have other limits."""
 
@@ -150,16 +152,24 @@ def read_heads(connection: Connection, schema: str) -> tuple[str, ...]:
     Call it after the statement `schemas` has found nothing wrong with the table. Raises StateError.
     """
     query = compose("COPY {schema}.alembic_version (version_num) TO STDOUT", schema=schema)
+    heads: list[str] = []
     try:
         with connection.cursor() as cursor, cursor.copy(query) as copy:
-            return tuple(sorted(str(row[0]) for row in copy.rows() if row[0] is not None))
+            for (head,) in copy.rows():
+                heads.append(str(head or ""))
+                if len(heads) > MAX_HEADS or len(heads[-1]) > MAX_LENGTH:
+                    raise StateError(
+                        f"{schema}.alembic_version holds what Alembic does not write: more rows, or longer ones",
+                        next=f"put the table back: tenants restore {schema}",
+                    )
     except pg.LockNotAvailable:
-        raise StateError(
+        raise Unreadable(
             f"{schema}.alembic_version is locked by another session",
             next="find it: SELECT pid, usename, application_name FROM pg_stat_activity WHERE state <> 'idle'",
         ) from None
     except psycopg.Error as error:
-        raise StateError(f"{schema}.alembic_version cannot be read: {printable(error_text(error))}") from None
+        raise Unreadable(f"{schema}.alembic_version cannot be read: {printable(error_text(error))}") from None
+    return tuple(sorted(filter(None, heads)))
 
 
 def error_text(error: psycopg.Error) -> str:
@@ -171,6 +181,11 @@ def error_text(error: psycopg.Error) -> str:
 def failed(error: psycopg.Error) -> TenantsError:
     """For what a statement of ours may meet at any time: a connection that ends, a disk that is full."""
     text = printable(error_text(error))
+    if isinstance(error, pg.LockNotAvailable | pg.QueryCanceled):
+        return TenantsError(
+            f"a statement was given up: {text}",
+            next="see who is at work: SELECT pid, usename, application_name FROM pg_stat_activity",
+        )
     if isinstance(error, psycopg.OperationalError):
         return TenantsError(
             f"PostgreSQL stopped answering: {text}", next="check the server (on Dokku: dokku postgres:logs db)"

@@ -116,10 +116,16 @@ class Guard:
         self.ended = self.ended or "ROLLBACK"
 
     def _before_statement(self, _c: Connection, _cursor: Any, statement: str, *_: Any) -> None:
+        if self.ended:
+            raise TransactionEnded(self.ended)
         self.statement = statement
 
     def _after_statement(self, connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
-        if _raw(connection).autocommit:
+        raw = _raw(connection)
+        if not raw.autocommit and raw.info.transaction_status is psycopg.pq.TransactionStatus.IDLE:
+            self.ended = "COMMIT or ROLLBACK"
+            raise TransactionEnded(self.ended)
+        if raw.autocommit:
             self.committed = True
             self._report({"event": "stays", "statement": statement})
         elif statement.lstrip()[:6].upper() != "SELECT" and ".alembic_version" not in statement:

@@ -58,17 +58,18 @@ def tenant_lock(url: DatabaseUrl, tenant: str, why: str, tell: Tell, wait: float
         give_up = time.monotonic() + wait
         told = False
         while not postgres.try_lock(connection, key):
-            holder = _holder(connection, key)
+            who = holder(connection, key)
             if time.monotonic() >= give_up:
-                raise Locked(f"{tenant} is locked by {holder}", next="wait for it to end, then push again")
+                raise Locked(f"{tenant} is locked by {who}", next="wait for it to end, then push again")
             if not told:
-                tell(Event(tenant, "lock", f"waiting for {holder}"))
+                tell(Event(tenant, "lock", f"waiting for {who}"))
                 told = True
             time.sleep(random.uniform(0.1, 0.3))  # noqa: S311
         yield Lock(connection, tenant)
 
 
-def _holder(connection: Connection, key: int) -> str:
+def holder(connection: Connection, key: int) -> str:
+    """Who holds the lock of that key, in words: what for, since when, which session."""
     found = postgres.rows(connection, "lock_holder", key=key)
     if not found:
         return "somebody who has just let go"

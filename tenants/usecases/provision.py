@@ -184,7 +184,7 @@ def drop(access: Access, name: str, tell: Tell, *, no_snapshot: bool = False, wa
                 error.data = f"{name} was not dropped"
                 raise
         else:
-            roles.clean_up(access.connection, access.me, name)
+            roles.clean_up(access.connection, access.me, name, access.settings.database)
         lock.check()
         _remove(access, entry)
         catalog.add_record(
@@ -208,4 +208,4 @@ def _remove(access: Access, entry: Entry) -> None:
         for schema in [entry.name, *asides]:
             run(connection, "DROP SCHEMA IF EXISTS {schema} CASCADE", schema=schema)
         catalog.remove_tenant(connection, entry.name)
-    roles.remove_roles(connection, me, [*logins, entry.name], heir=None)
+    roles.remove_roles(connection, me, access.settings.database, [*logins, entry.name], None)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from tenants.core.errors import Locked, MigrationError, RevisionFailed
 from tenants.core.plan import Plan
@@ -44,7 +45,8 @@ def upgrade(access: Access, plan: Plan, folder: Path, url: DatabaseUrl, *, secon
         "lock_timeout_ms": LOCK_TIMEOUT_MS,
         "lock_seconds": LOCK_SECONDS,
     }
-    return _run(access, plan, folder, request, seconds=seconds, notice=notice)
+    secrets = (url.password, quote(url.password, safe=""))
+    return _run(access, plan, folder, request, seconds=seconds, secrets=secrets, notice=notice)
 
 
 def _run(
@@ -54,6 +56,7 @@ def _run(
     request: Mapping[str, Any],
     *,
     seconds: float,
+    secrets: Sequence[str] = (),
     notice: Notice = lambda *_: None,
 ) -> Ran:
     """With a tenant's own URL project code is the app's, and sees the app: its folder and its environment, less the
@@ -67,18 +70,26 @@ def _run(
         {**request, "schema": plan.tenant, "folder": str(folder), "path": [here] if own else []},
         environment=projectcode.environment_for(access.settings.environment, own=own),
         readable=[str(folder), *([here] if own else [])],
-        hidden=[store.prefix] if store and store.scheme == "file" else [],
+        hidden=[*([store.prefix] if store and store.scheme == "file" else []), *_credentials(access)],
         folder=here if own else None,
         seconds=seconds,
+        secrets=secrets,
         notice=notice,
     )
 
 
-def failure(ran: Ran, *, seconds: float = 0) -> MigrationError | Locked:
+def _credentials(access: Access) -> list[str]:
+    """Files in which boto3 finds the storage's secrets."""
+    environment = access.settings.environment
+    named = [environment.get("AWS_SHARED_CREDENTIALS_FILE"), environment.get("AWS_CONFIG_FILE")]
+    return [str(Path("~/.aws").expanduser()), *filter(None, named)]
+
+
+def failure(ran: Ran, *, seconds: float = 0, busy: bool = False) -> MigrationError | Locked:
     """What went wrong, as project code has it, in words for its author."""
     said = ran.failure or {}
     text, where = said.get("text"), said.get("where")
-    if said.get("kind") == "Busy":
+    if busy and said.get("kind") == "Busy":
         return Locked(text or "", next="wait a minute, then push again")
     if text is None:
         took = f"it was stopped, because it took longer than {seconds:.0f} s"

@@ -15,7 +15,7 @@ import zstandard
 
 from tenants import __version__
 from tenants.core import manifest as manifests
-from tenants.core.errors import NoSnapshot, ProgramError, SnapshotError, StorageError
+from tenants.core.errors import NoSnapshot, ProgramError, SnapshotError, StorageError, Unreadable
 from tenants.core.events import Event, Tell
 from tenants.core.manifest import Manifest
 from tenants.core.settings import DatabaseUrl
@@ -49,6 +49,8 @@ def take(access: Access, url: DatabaseUrl, entry: Entry, reason: str, tell: Tell
     key = manifests.archive_key(server, entry.name, id_)
     with postgres.connect(url, "tenants snapshot") as connection:
         observed = access.observe([entry])[0]
+        if isinstance(observed.trouble, Unreadable):
+            raise SnapshotError(observed.trouble.message, next=observed.trouble.next)
         grantees = tuple(row["role"] for row in postgres.rows(connection, "grantees", schema=entry.name))
         database, version = access.me.database, postgres.server_version(connection)
     try:
@@ -229,9 +231,10 @@ def list_snapshots(access: Access, tenant: str | None) -> tuple[list[Manifest], 
     prefix = manifests.tenant_prefix(server, wanted) if wanted else f"{server}/"
     found, damaged = [], []
     for entry in store.objects(prefix):
-        if id_ := manifests.id_of_key(entry.key):
+        id_, name = manifests.id_of_key(entry.key), entry.key.split("/")[1]
+        if id_ and entry.key == manifests.manifest_key(server, name, id_):
             try:
-                found.append(read(store, server, entry.key.split("/")[1], id_))
+                found.append(read(store, server, name, id_))
             except StorageError:
                 raise
             except SnapshotError as error:
