@@ -25,7 +25,7 @@ def snapshot(tenant: str, wait: float, as_json: bool) -> None:
     with options.access("snapshot") as access:
         entry = access.entry(tenant)
         tell = render.Progress([tenant])
-        with locks.tenant_lock(access.settings.database, tenant, "snapshot", tell, wait):
+        with locks.tenant_lock(access, tenant, "snapshot", tell, wait):
             with access.acting_as(tenant) as url:
                 taken = taking.take(access, url, entry, "manual", tell)
     if as_json:

@@ -117,12 +117,11 @@ def _follow(process: subprocess.Popen[bytes], reports: IO[bytes], ear: _Ear, end
                     time.sleep(0.02)
             for key, _ in ready:
                 data = os.read(key.fd, _LINE)
-                total += len(data)
                 if not data:
                     selector.unregister(key.fileobj)
                 elif key.fileobj is process.stdout:
                     printed = (printed + data)[-_LINE:]
-                elif total < _TOTAL:
+                elif (total := total + len(data)) < _TOTAL:
                     *whole, line = (line + data).split(b"\n")
                     for one in whole:
                         ear.hear(one)

@@ -140,7 +140,6 @@ def start(
     """
     how = confinement()
     _become_subreaper()
-    _known.update(_children())
     _clear_scratch()
     scratch = tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-")
     process = None
@@ -190,6 +189,9 @@ def _clear_scratch() -> None:
 
 def _remove(folder: Path) -> None:
     """Remove a folder whose content is somebody else's: it may be closed, or nested deeper than Python can follow."""
+    if folder.is_symlink():
+        folder.unlink()
+        return
     try:
         shutil.rmtree(folder)
     except (OSError, RecursionError):
@@ -246,6 +248,8 @@ def _children() -> set[int]:
 
 @cache
 def _become_subreaper() -> None:
-    """Orphans of our descendants become our children (prctl(2)); Linux only."""
+    """Orphans of our descendants become our children (prctl(2)); Linux only. Children that are there now are not ours
+    to end."""
+    _known.update(_children())
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

@@ -53,7 +53,7 @@ class Access:
     def taken(self, name: str) -> Refused | None:
         """Why no tenant of that name can be made: something that is not ours bears it. None if nothing does."""
         found = [row["what"] for row in postgres.rows(self.connection, "names_taken", name=name)]
-        if not found:
+        if not found or name in self.entries():  # somebody has made it just now
             return None
         return Refused(
             f"a {' and a '.join(found)} named {name!r} exists already and is not a tenant of this catalog; "

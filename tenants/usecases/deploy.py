@@ -97,9 +97,7 @@ class _Deploy:
     def run(self) -> None:
         began = time.monotonic()
         try:
-            with locks.tenant_lock(
-                self.access.settings.database, self.plan.tenant, "deploy", self.tell, self.options.wait
-            ) as lock:
+            with locks.tenant_lock(self.access, self.plan.tenant, "deploy", self.tell, self.options.wait) as lock:
                 self._again()
                 if self.plan.action in (Action.MIGRATE, Action.CREATE):
                     try:

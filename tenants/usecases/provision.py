@@ -39,36 +39,31 @@ def create(access: Access, name: str, project: str | None, tell: Tell, *, with_l
     project = check_name(project, "project") if project is not None else None
     access.require_admin(f"tenants create {name}")
     connection, me = access.connection, access.me
-    if name not in access.entries() and (refusal := access.taken(name)):
+    known = access.entries().get(name)
+    if known and project and project != known.project:
+        raise Refused(f"tenant {name} exists, and its project is {known.project}", next=f"tenants show {name}")
+    if not known and (refusal := access.taken(name)):
         raise refusal
     catalog.ensure(connection)
     changed = list(close_public(access, tell))
     login = None
-    entries = catalog.entries_with_logins(connection)
-    if found := entries.get(name):
-        if project and project != found.project:
-            raise Refused(
-                f"tenant {name} exists, and its project is {found.project}, not {project}", next=f"tenants show {name}"
-            )
-        with postgres.roles_locked(connection):
-            if not postgres.rows(connection, "schemas", names=[name])[0]["exists"]:
-                roles.make_schema(connection, name)
-                changed.append(f"schema {name}")
-            if with_login and not found.logins:
-                login = roles.make_login(connection, me, name)
-                changed.append(f"login {login.role}")
-        last = login.role if login else found.logins[-1] if found.logins else None
-        return Created(name, found.project, last, _url(access, login), tuple(changed))
     with postgres.roles_locked(connection):
-        roles.make_owner(connection, me, name)
-        catalog.add_tenant(connection, name, project or name)
-        changed += [f"schema {name}", f"role {name}"]
-        if with_login:
+        found = catalog.entries_with_logins(connection).get(name)
+        if found is None:
+            roles.make_owner(connection, me, name)
+            catalog.add_tenant(connection, name, project or name)
+            changed += [f"schema {name}", f"role {name}"]
+        elif not postgres.rows(connection, "schemas", names=[name])[0]["exists"]:
+            roles.make_schema(connection, name)
+            changed.append(f"schema {name}")
+        logins = found.logins if found else ()
+        if with_login and not logins:
             login = roles.make_login(connection, me, name)
             changed.append(f"login {login.role}")
     for what in changed:
         tell(Event(name, "create", what))
-    return Created(name, project or name, login.role if login else None, _url(access, login), tuple(changed))
+    last = login.role if login else logins[-1] if logins else None
+    return Created(name, found.project if found else project or name, last, _url(access, login), tuple(changed))
 
 
 def _url(access: Access, login: roles.Login | None) -> DatabaseUrl | None:
@@ -173,7 +168,7 @@ def drop(access: Access, name: str, tell: Tell, *, no_snapshot: bool = False, wa
     access.require_admin(f"tenants drop {name}")
     entry = access.entry(name)
     catalog.ensure(access.connection)
-    with locks.tenant_lock(access.settings.database, name, "drop", tell, wait) as lock:
+    with locks.tenant_lock(access, name, "drop", tell, wait) as lock:
         found = postgres.rows(access.connection, "schemas", names=[name])[0]
         snapshot = None
         if not found["empty"] and found["exists"] and not no_snapshot:

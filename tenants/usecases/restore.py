@@ -62,7 +62,7 @@ def restore(access: Access, name: str, id_: str | None, tell: Tell, *, wait: flo
     client = programs.find(os.environ.get("PATH", ""), access.me.version // 10000)
     entry = _entry(access, store, name, id_, tell)
     began = time.monotonic()
-    with locks.tenant_lock(access.settings.database, name, "restore", tell, wait) as lock:
+    with locks.tenant_lock(access, name, "restore", tell, wait) as lock:
         manifest = snapshots.find(store, catalog.server(access.connection), name, id_)
         tell(
             Event(

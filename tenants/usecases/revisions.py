@@ -15,6 +15,8 @@ from tenants.edges.projectcode import Notice, Ran
 from tenants.usecases import roles
 from tenants.usecases.access import Access
 
+_FILES = ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "PGPASSFILE")
+
 LOCK_TIMEOUT_MS = 1000
 """How long a statement of a migration may wait for a lock, while the app's queries queue up behind it."""
 
@@ -79,10 +81,9 @@ def _run(
 
 
 def _credentials(access: Access) -> list[str]:
-    """Files in which boto3 finds the storage's secrets."""
-    environment = access.settings.environment
-    named = [environment.get("AWS_SHARED_CREDENTIALS_FILE"), environment.get("AWS_CONFIG_FILE")]
-    return [str(Path("~/.aws").expanduser()), *filter(None, named)]
+    """Files in which boto3 and libpq find secrets that are not for project code."""
+    named = [access.settings.environment.get(name) for name in _FILES]
+    return [str(Path("~/.aws").expanduser()), str(Path("~/.pgpass").expanduser()), *filter(None, named)]
 
 
 def failure(ran: Ran, *, seconds: float = 0, busy: bool = False) -> MigrationError | Locked:
