@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent, indent
@@ -28,6 +29,16 @@ def until(ready: Callable[[], object], what: str, seconds: float = 60) -> None:
     while not ready():
         assert time.monotonic() < end, f"it never came to pass that {what}"
         time.sleep(0.01)
+
+
+@contextmanager
+def ending(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+    """The process, which is dead when the block is left: a test that fails must not wait for it."""
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @dataclass(frozen=True)
@@ -159,7 +170,7 @@ class Place:
 
     def tenants(self, *arguments: str, **environment: str | None) -> Done:
         """Run `tenants …` to its end."""
-        with self.start(*arguments, **environment) as process:
+        with ending(self.start(*arguments, **environment)) as process:
             out, err = process.communicate(timeout=120)
         return Done(process.returncode, out, err)
 

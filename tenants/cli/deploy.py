@@ -124,7 +124,7 @@ def _show(result: Result) -> None:
         click.echo(f"{name}   migrated to {result.end} in {result.seconds:.1f} s.{undo}")
     elif result.outcome == "skipped" and result.why.startswith("not tried"):
         click.echo(f"{name}   {result.why}; it is at {result.end or 'nothing yet'}")
-    if result.created:
+    if result.created and result.outcome != "failed":
         click.echo(f"{name}   has no login yet. The app's DATABASE_URL comes from: tenants login {name}")
 
 

@@ -15,6 +15,8 @@ from tenants.core.events import Event
 from tenants.core.manifest import rfc3339
 from tenants.core.names import printable
 
+INDENT = " " * 10
+
 
 class Progress:
     """Events on standard error: a line for each; on a terminal the live ones on one line that they share."""
@@ -28,7 +30,7 @@ class Progress:
         if event.live and not self._live:
             return
         self._width = max(self._width, len(event.tenant))
-        line = printable(f"{event.tenant:<{self._width}}   {event.stage:<9} {event.text}")
+        line = folded(f"{event.tenant:<{self._width}}   {event.stage:<9} {event.text}", "    ")
         if self._open:
             click.echo("\r\x1b[K", nl=False, err=True)
         if event.live:
@@ -46,7 +48,7 @@ def _columns() -> int:
 
 def answer(document: dict[str, Any]) -> None:
     """One JSON document on standard output."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=_plain))
+    click.echo(json.dumps(document, indent=2, default=_plain))
 
 
 def _plain(value: object) -> object:
@@ -55,14 +57,20 @@ def _plain(value: object) -> object:
 
 def failure(error: TenantsError, *, lead: str = "Error:    ", release: str | None = None) -> str:
     """What happened, what state the data is in, what serves, what comes next."""
-    lines = [f"{lead}{error.message}"] if lead else []
+    lines = [folded(f"{lead}{error.message}", INDENT)] if lead else []
     if error.data:
-        lines.append("Data:     " + error.data.replace("\n", "\n          "))
+        lines.append(folded(f"Data:     {error.data}", INDENT))
     if release:
         lines.append(f"Release:  {release}")
     if error.next:
-        lines.append(f"Next:     {error.next}")
-    return printable("\n".join(lines))
+        lines.append(folded(f"Next:     {error.next}", INDENT))
+    return "\n".join(lines)
+
+
+def folded(text: str, indent: str) -> str:
+    """Text that may be somebody else's, as one entry of a log: lines after the first are set in, so that none of them
+    looks like an entry of its own."""
+    return printable(text).replace("\n", f"\n{indent}")
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -25,7 +25,7 @@ def snapshot(tenant: str, wait: float, as_json: bool) -> None:
     with options.access("snapshot") as access:
         entry = access.entry(tenant)
         tell = render.Progress([tenant])
-        with locks.tenant_lock(access.settings.database, tenant, "snapshot", tell, wait):
+        with locks.tenant_lock(access, tenant, "snapshot", tell, wait):
             with access.acting_as(tenant) as url:
                 taken = taking.take(access, url, entry, "manual", tell)
     if as_json:
@@ -37,17 +37,17 @@ def snapshot(tenant: str, wait: float, as_json: bool) -> None:
 @click.command()
 @click.argument("tenant", required=False)
 @options.as_json
-def snapshots(tenant: str | None, as_json: bool) -> None:
+def snapshots(tenant: str | None, as_json: bool) -> int:
     """List the snapshots in storage, of all tenants or of one; the oldest first."""
     if tenant is not None:
         check_name(tenant)
     with options.access("snapshots") as access:
-        found = taking.list_snapshots(access, tenant)
+        found, damaged = taking.list_snapshots(access, tenant)
     if as_json:
         render.answer({"snapshots": [_document(manifest) for manifest in found]})
-    elif not found:
+    elif not found and not damaged:
         click.echo("no snapshot yet\nNext:     tenants snapshot NAME", err=True)
-    else:
+    elif found:
         render.table(
             ("SNAPSHOT", "TENANT", "TAKEN", "REVISION", "SIZE", "REASON", "VERIFIED"),
             [
@@ -63,6 +63,9 @@ def snapshots(tenant: str | None, as_json: bool) -> None:
                 for m in found
             ],
         )
+    for error in damaged:
+        click.echo(render.failure(error), err=True)
+    return damaged[0].exit_code if damaged else 0
 
 
 def _document(manifest: Manifest) -> dict[str, Any]:

@@ -15,6 +15,7 @@
     └── MigrationError          6
         ├── HistoryError        6  the folder of revisions is not one line of revisions
         ├── StateError          6  the schema is not in a state that the folder can go on from
+    │   └── Unreadable      6  where it is cannot be read now
         └── RevisionFailed      6  a revision ran and failed
 
 A message says what and where. `data` says what state the data is in, where that is in question; `next` is the one
@@ -89,6 +90,10 @@ class HistoryError(MigrationError):
 
 
 class StateError(MigrationError):
+    pass
+
+
+class Unreadable(StateError):
     pass
 
 

@@ -7,12 +7,15 @@ tree, as literals. The rules of the graph are Alembic's (https://alembic.sqlalch
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
 from tenants.core.errors import HistoryError, StateError
 
+MAX_ID = 32
+_ILLEGAL = {"@", "-", "+", ":"}
 _IDENTIFIERS = ("revision", "down_revision", "depends_on", "branch_labels")
 
 
@@ -31,10 +34,12 @@ class Revision:
 def parse_revision(file: str, source: str) -> Revision:
     """Read the identifiers of the revision in `source`. Raises HistoryError naming `file` and the line."""
     try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # the file's author meets it when it runs
+            tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = getattr(error, "lineno", None) or 1
-        text = getattr(error, "msg", None) or str(error)
+        text = getattr(error, "msg", None) or str(error) or "it is nested too deeply"
         raise HistoryError(f"{file}:{line}: does not parse: {text}", next=f"mend {file}") from None
     found: dict[str, tuple[str, ...]] = {}
     for node in tree.body:
@@ -46,11 +51,22 @@ def parse_revision(file: str, source: str) -> Revision:
             continue
         if isinstance(target, ast.Name) and target.id in _IDENTIFIERS:
             found[target.id] = _strings(file, target.id, value)
-    if len(found.get("revision", ())) != 1:
+    if len(found.get("revision", ())) != 1 or not found["revision"][0]:
         raise HistoryError(f'{file}: has no line `revision = "…"`', next=f"give {file} one, or move it elsewhere")
+    id_ = found["revision"][0]
+    if wrong := sorted(_ILLEGAL & set(id_)):
+        raise HistoryError(
+            f"{file}: revision {id_!r} has {' '.join(wrong)} in it, which Alembic does not take",
+            next=f"give {file} a revision of letters, digits and underscores",
+        )
+    if len(id_) > MAX_ID:
+        raise HistoryError(
+            f"{file}: revision {id_!r} is longer than the {MAX_ID} characters that Alembic keeps of it",
+            next=f"give {file} a shorter revision",
+        )
     doc = (ast.get_docstring(tree) or "").strip().partition("\n")[0]
     return Revision(
-        id=found["revision"][0],
+        id=id_,
         down=found.get("down_revision", ()),
         depends_on=found.get("depends_on", ()),
         labels=found.get("branch_labels", ()),

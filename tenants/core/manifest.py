@@ -24,7 +24,7 @@ from tenants.core.names import MAX_LENGTH
 
 FORMAT = 1
 ARCHIVE = ".dump.zst"
-_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-z]{6}")
+_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-z]{6}")
 _SERVER = re.compile(r"[0-9a-z]{12}")
 
 
@@ -78,24 +78,32 @@ class Manifest:
             known = {name: document[name] for name in cls.__dataclass_fields__ if name in document}
             for moment in ("created_at", "verified_at"):
                 known[moment] = datetime.fromisoformat(known[moment]).astimezone(UTC)
-            known["heads"] = tuple(known["heads"])
-            known["grantees"] = tuple(known.get("grantees", ()))
+            known.setdefault("grantees", [])
+            for texts in ("heads", "grantees"):
+                if not isinstance(known[texts], list):
+                    raise ValueError(texts)
+                known[texts] = tuple(known[texts])
             manifest = cls(**known)
             manifest._check_types()
-        except (ValueError, TypeError, KeyError, AttributeError):
-            raise SnapshotError(f"the manifest of snapshot {id} of {tenant} is damaged") from None
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+            raise SnapshotError(
+                f"the manifest of snapshot {id} of {tenant} is damaged", next=f"another one: tenants snapshots {tenant}"
+            ) from None
         if (manifest.server, manifest.tenant, manifest.id) != (server, tenant, id):
-            raise SnapshotError(f"the manifest of snapshot {id} of {tenant} is that of another snapshot")
+            raise SnapshotError(
+                f"the manifest of snapshot {id} of {tenant} is that of another snapshot",
+                next=f"another one: tenants snapshots {tenant}",
+            )
         return manifest
 
     def _check_types(self) -> None:
         texts = (self.project, self.reason, self.database, self.server_version, self.client_version, self.tool_version)
         digests = (self.sha256, self.raw_sha256)
         if not (
-            all(isinstance(text, str) and len(text) < 200 for text in (*texts, *self.heads, *self.grantees))
-            and (self.git_rev is None or isinstance(self.git_rev, str))
+            all(isinstance(text, str) and len(text.encode()) < 200 for text in (*texts, *self.heads, *self.grantees))
+            and (self.git_rev is None or re.fullmatch(r"[0-9a-f]{7,64}", self.git_rev))
             and all(isinstance(digest, str) and re.fullmatch(r"[0-9a-f]{64}", digest) for digest in digests)
-            and all(type(count) is int and count >= 0 for count in (self.size, self.raw_size))
+            and all(type(count) is int and 0 <= count < 1 << 63 for count in (self.size, self.raw_size))
         ):
             raise ValueError
 

@@ -115,7 +115,12 @@ def assign(tenants: Mapping[str, str], folders: Mapping[str, History]) -> list[t
     """Which tenants a control repository is about: (tenant, project), in the order in which they are deployed.
 
     `tenants` maps each tenant of the catalog to its project. A folder that no tenant runs yet stands for a new tenant
-    of its own name.
+    of its own name, unless a tenant of that name runs another project.
     """
     taken = set(tenants.values())
-    return sorted([*tenants.items(), *((project, project) for project in folders if project not in taken)])
+    return sorted(
+        [
+            *tenants.items(),
+            *((project, project) for project in folders if project not in taken and project not in tenants),
+        ]
+    )

@@ -14,6 +14,8 @@ DEFAULT = "0 3 * * *"
 def check(expression: str) -> str:
     """Return the five-field cron expression. Raises UsageError."""
     try:
+        if len(expression.split()) != 5:
+            raise CronSimError("it has not five fields")
         CronSim(expression, datetime(2000, 1, 1))
     except CronSimError as error:
         raise UsageError(
@@ -29,4 +31,4 @@ def next_after(expression: str, moment: datetime) -> datetime:
 
 def last_before(expression: str, moment: datetime) -> datetime:
     """The last time at or before `moment` that the expression names: the beginning of the period it lies in."""
-    return next(CronSim(expression, moment + timedelta(seconds=1), reverse=True))
+    return next(CronSim(expression, moment.replace(microsecond=0) + timedelta(seconds=1), reverse=True))

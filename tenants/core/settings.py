@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from tenants.core.errors import SettingsError
 
@@ -30,48 +30,63 @@ class DatabaseUrl:
     @classmethod
     def parse(cls, text: str, variable: str = "DATABASE_URL") -> DatabaseUrl:
         """Take the URL as Dokku sets it, or as SQLAlchemy spells it. Raises SettingsError, without the password."""
-        wanted = "postgres://user:password@host:5432/database"
         text = re.sub(r"^(postgres(?:ql)?)\+\w+://", r"\1://", text.strip())
         if not re.match(r"postgres(ql)?://", text):
-            scheme = re.match(r"(\w+):", text)
+            scheme = re.match(r"(\w+)://", text)
             found = f"it begins with {scheme[1]}:" if scheme else "it has no scheme"
-            raise SettingsError(f"{variable} is not a PostgreSQL URL: {found}", next=f"write it as {wanted}")
+            raise _malformed(variable, f"is not a PostgreSQL URL: {found}")
+        if any("\ud800" <= c <= "\udfff" or c < " " for c in text):
+            raise _malformed(variable, "is malformed: it is not UTF-8, or has control characters in it")
+        if re.search(r"%(?![0-9a-fA-F]{2})|%00", text):
+            raise _malformed(variable, "is malformed: a percent sign in it stands for no character")
         try:
             parts = urlsplit(text)
-            port = parts.port or 5432
+            port: int | str = parts.port or 5432
             params = dict(parse_qsl(parts.query, keep_blank_values=True))
         except ValueError:
-            raise SettingsError(
-                f"{variable} is malformed: its host or port cannot be read",
-                next=f"write it as {wanted}, with special characters of the password percent-encoded",
-            ) from None
-        host = parts.hostname or params.get("host")
-        database = unquote(parts.path.lstrip("/"))
-        missing = [
-            what for what, there in (("host", host), ("user", parts.username), ("database", database)) if not there
-        ]
-        if missing or parts.fragment:
-            fault = f"names no {' and no '.join(missing)}" if missing else "has a '#' in it"
-            raise SettingsError(
-                f"{variable} is malformed: it {fault}",
-                next=f"write it as {wanted}, with special characters of the password percent-encoded",
-            )
-        assert host is not None and parts.username is not None
+            raise _malformed(variable, "is malformed: its host or port cannot be read") from None
+        if parts.fragment:
+            raise _malformed(variable, "is malformed: it has a '#' in it")
+        # libpq takes these from the parameters as well, and there they would win
+        user = params.pop("user", None) or unquote(parts.username or "")
+        password = params.pop("password", None) or unquote(parts.password or "")
+        database = params.pop("dbname", None) or unquote(parts.path.lstrip("/"))
+        host = params.get("host") or parts.hostname
+        port = params.get("port") or port
+        missing = [what for what, there in (("host", host), ("user", user), ("database", database)) if not there]
+        if missing:
+            raise _malformed(variable, f"is malformed: it names no {' and no '.join(missing)}")
+        assert host is not None
         where = host if host.startswith("/") else f"{host}:{port}"
-        return cls(text, unquote(parts.username), unquote(parts.password or ""), where, database)
+        path, query = f"/{quote(database, safe='')}", urlencode(params, quote_via=quote)
+        whole = _with_login(parts._replace(path=path, query=query), user, password)
+        return cls(whole, user, password, where, database)
 
     def as_login(self, user: str, password: str) -> DatabaseUrl:
         """The same database for another login."""
-        parts = urlsplit(self.text)
-        _, _, hosts = parts.netloc.rpartition("@")
-        netloc = f"{quote(user, safe='~')}:{quote(password, safe='')}@{hosts}"
-        return DatabaseUrl(parts._replace(netloc=netloc).geturl(), user, password, self.where, self.database)
+        return DatabaseUrl(_with_login(urlsplit(self.text), user, password), user, password, self.where, self.database)
+
+    def in_database(self, name: str) -> DatabaseUrl:
+        """The same login in another database of the server."""
+        text = urlsplit(self.text)._replace(path=f"/{quote(name, safe='')}").geturl()
+        return DatabaseUrl(text, self.user, self.password, self.where, name)
 
     def without_password(self) -> str:
         """For a program's command line; the password goes through its environment."""
-        parts = urlsplit(self.text)
-        _, _, hosts = parts.netloc.rpartition("@")
-        return parts._replace(netloc=f"{quote(self.user, safe='~')}@{hosts}").geturl()
+        return _with_login(urlsplit(self.text), self.user, None)
+
+
+def _with_login(parts: SplitResult, user: str, password: str | None) -> str:
+    login = quote(user, safe="~") + (f":{quote(password, safe='')}" if password else "")
+    return parts._replace(netloc=f"{login}@{parts.netloc.rpartition('@')[2]}").geturl()
+
+
+def _malformed(variable: str, fault: str) -> SettingsError:
+    return SettingsError(
+        f"{variable} {fault}",
+        next="write it as postgres://user:password@host:5432/database, "
+        "with special characters of the password percent-encoded",
+    )
 
 
 @dataclass(frozen=True)
@@ -91,25 +106,28 @@ class StoreUrl:
 
 def parse_store(text: str) -> StoreUrl:
     """`s3://bucket/prefix` or `file:///folder`. Raises SettingsError."""
-    parts = urlsplit(text.strip())
-    if (
-        parts.scheme == "file"
-        and parts.path.startswith("/")
-        and parts.netloc in ("", "localhost")
-        and parts.path != "/"
-    ):
+    try:
+        parts = urlsplit(text.strip())
+    except ValueError:
+        parts = urlsplit("")
+    local = parts.netloc in ("", "localhost") and parts.path.startswith("/") and parts.path != "/"
+    if parts.scheme == "file" and local:
         return StoreUrl("file", "", unquote(parts.path).rstrip("/"))
     if parts.scheme == "s3" and re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", parts.netloc):
         return StoreUrl("s3", parts.netloc, parts.path.strip("/"))
+    credentials = "it has credentials in it, which belong into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     raise SettingsError(
-        f"TENANTS_STORE is not a place for snapshots: {text!r}",
+        f"TENANTS_STORE is not a place for snapshots: {credentials if '@' in text else repr(text)}",
         next="write TENANTS_STORE=s3://bucket/prefix, or TENANTS_STORE=file:///folder",
     )
 
 
 def check_endpoint(endpoint: str, bucket: str, variable: str) -> None:
     """Say so plainly when the endpoint is one that people paste by mistake. Raises SettingsError."""
-    parts = urlsplit(endpoint)
+    try:
+        parts = urlsplit(endpoint)
+    except ValueError:
+        raise SettingsError(f"{variable} is not a URL: {endpoint!r}", next=f"set {variable}=https://…") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SettingsError(
             f"{variable} has no https:// in front: {endpoint!r}",

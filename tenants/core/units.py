@@ -7,8 +7,9 @@ def size(count: int) -> str:
     """`count` bytes in SI units: 1.2 MB."""
     value = float(count)
     for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        shown = f"{value:.0f}" if unit == "B" else f"{value:.1f}"
+        if float(shown) < 1000:
+            return f"{shown} {unit}"
         value /= 1000
     return f"{value:.1f} TB"
 

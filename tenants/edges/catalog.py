@@ -246,7 +246,10 @@ def remembered_heads(connection: Connection, names: Sequence[str]) -> dict[str, 
 def mark_live(connection: Connection, git_rev: str) -> list[str]:
     """Note that the release of that commit serves. Returns the tenants that it had migrated."""
     query = """UPDATE tenants.deploys SET live_at = now()
-               WHERE git_rev = %s AND live_at IS NULL AND outcome = 'migrated' RETURNING tenant"""
+               WHERE id IN (SELECT id FROM tenants.deploys
+                            WHERE git_rev = %s AND live_at IS NULL AND outcome = 'migrated'
+                            FOR UPDATE SKIP LOCKED)  -- a tenant that holds its own row keeps nobody waiting
+               RETURNING tenant"""
     return sorted(row[0] for row in connection.execute(query, [git_rev]))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tenants.core.errors import HistoryError, SettingsError
+from tenants.core.errors import HistoryError, SettingsError, UsageError
 from tenants.core.history import History, parse_revision
 from tenants.core.names import check_name
 
@@ -21,19 +21,28 @@ class Migrations:
 
 def look(folder: Path) -> Migrations:
     """Find the revisions. They lie in the folder itself, or in `versions/`, as Alembic makes it; or else in folders of
-    that kind, one for each project. Raises SettingsError if there is no such folder, BadName for a project's."""
+    that kind, one for each project. Raises SettingsError if there is no such folder, BadName for a project's,
+    UsageError for a link that leads elsewhere."""
     if not folder.is_dir():
         raise SettingsError(
             f"there is no folder of migrations at {folder}",
             next="make one (mkdir -p migrations/PROJECT), or say where it is: TENANTS_MIGRATIONS=path",
         )
     if own := _revisions_in(folder):
-        return Migrations(folder, own, {})
+        return Migrations(folder, _within(folder, own), {})
     projects = {}
     for child in sorted(folder.iterdir()):
         if child.is_dir() and not child.name.startswith((".", "_")) and (found := _revisions_in(child)):
-            projects[check_name(child.name, "project")] = found
+            projects[check_name(child.name, "project")] = _within(folder, found)
     return Migrations(folder, None, projects)
+
+
+def _within(root: Path, folder: Path) -> Path:
+    """What lies elsewhere on this machine is not what was pushed, and is not shown to project code."""
+    for path in (folder, *_revision_files(folder)):
+        if not path.resolve().is_relative_to(root.resolve()):
+            raise UsageError(f"{path} is a link that leads out of {root}", next="put what it leads to in its place")
+    return folder
 
 
 def _revisions_in(folder: Path) -> Path | None:
@@ -54,7 +63,10 @@ def history(folder: Path) -> History:
     for file in _revision_files(folder):
         try:
             source = file.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
             raise HistoryError(f"{file.name}: cannot be read: {error}", next=f"save {file.name} as UTF-8") from None
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise HistoryError(f"{file.name}: cannot be read: {reason}", next="check its permissions") from None
         revisions.append(parse_revision(file.name, source))
     return History.of(revisions)

@@ -20,7 +20,7 @@ from psycopg import errors as pg
 from psycopg import sql
 from psycopg.rows import TupleRow, dict_row
 
-from tenants.core.errors import Refused, SettingsError, StateError, TenantsError
+from tenants.core.errors import Refused, SettingsError, StateError, TenantsError, Unreadable
 from tenants.core.names import printable
 from tenants.core.settings import DatabaseUrl
 from tenants.edges.sql import statement
@@ -28,8 +28,11 @@ from tenants.edges.sql import statement
 Connection = psycopg.Connection[TupleRow]
 Row = dict[str, Any]
 DatabaseError = psycopg.Error
+NotAllowed = pg.InsufficientPrivilege
 
 CONNECT_SECONDS = 10
+MAX_HEADS, MAX_LENGTH = 100, 255
+"""Of a version table, in rows and characters: more is nothing that Alembic wrote."""
 STATEMENT_SECONDS = 60
 """No statement of our own takes longer: it reads catalogs or makes roles. Dumps and migrations have other limits."""
 
@@ -118,6 +121,9 @@ class Identity:
     version: int
     catalog_schema: bool
     catalog: bool
+    """Whether schema `tenants` is ours."""
+    member: bool
+    """Whether we are in the group of tenants' owners, which may read the catalog."""
 
     @property
     def admin(self) -> bool:
@@ -147,16 +153,26 @@ def read_heads(connection: Connection, schema: str) -> tuple[str, ...]:
     Call it after the statement `schemas` has found nothing wrong with the table. Raises StateError.
     """
     query = compose("COPY {schema}.alembic_version (version_num) TO STDOUT", schema=schema)
+    heads: list[str] = []
     try:
-        with connection.cursor() as cursor, cursor.copy(query) as copy:
-            return tuple(sorted(str(row[0]) for row in copy.rows() if row[0] is not None))
+        with connection.transaction(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL row_security = off")  # with a policy COPY would plan a query; now it refuses
+            with cursor.copy(query) as copy:
+                for (head,) in copy.rows():
+                    heads.append(str(head or ""))
+                    if len(heads) > MAX_HEADS or len(heads[-1]) > MAX_LENGTH:
+                        raise StateError(
+                            f"{schema}.alembic_version holds what Alembic does not write: more rows, or longer ones",
+                            next=f"put the table back: tenants restore {schema}",
+                        )
     except pg.LockNotAvailable:
-        raise StateError(
+        raise Unreadable(
             f"{schema}.alembic_version is locked by another session",
             next="find it: SELECT pid, usename, application_name FROM pg_stat_activity WHERE state <> 'idle'",
         ) from None
     except psycopg.Error as error:
-        raise StateError(f"{schema}.alembic_version cannot be read: {printable(error_text(error))}") from None
+        raise Unreadable(f"{schema}.alembic_version cannot be read: {printable(error_text(error))}") from None
+    return tuple(sorted(filter(None, heads)))
 
 
 def error_text(error: psycopg.Error) -> str:
@@ -168,6 +184,11 @@ def error_text(error: psycopg.Error) -> str:
 def failed(error: psycopg.Error) -> TenantsError:
     """For what a statement of ours may meet at any time: a connection that ends, a disk that is full."""
     text = printable(error_text(error))
+    if isinstance(error, pg.LockNotAvailable | pg.QueryCanceled):
+        return TenantsError(
+            f"a statement was given up: {text}",
+            next="see who is at work: SELECT pid, usename, application_name FROM pg_stat_activity",
+        )
     if isinstance(error, psycopg.OperationalError):
         return TenantsError(
             f"PostgreSQL stopped answering: {text}", next="check the server (on Dokku: dokku postgres:logs db)"
@@ -187,6 +208,18 @@ def try_lock(connection: Connection, key: int) -> bool:
     return bool(row and row[0])
 
 
+def take_lock(connection: Connection, key: int, tenant: str | None) -> bool:
+    """`try_lock` for the admin, who ends the sessions of tenants that hold it and are not `tenant`: any role can take
+    any advisory lock of the database, and nobody but the admin and that tenant has a reason to."""
+    if try_lock(connection, key):
+        return True
+    for row in rows(connection, "lock_holder", key=key):
+        owner, mark, _ = str(row["role"] or "").partition("~")
+        if mark and owner != tenant:
+            connection.execute("SELECT pg_terminate_backend(%s)", [row["pid"]])
+    return False
+
+
 def unlock(connection: Connection, key: int) -> None:
     connection.execute("SELECT pg_advisory_unlock(%s)", [key])
 
@@ -200,7 +233,7 @@ def roles_locked(connection: Connection) -> Iterator[None]:
 
     Everything in the block is one transaction. Waits up to 60 s; raises TenantsError after that.
     """
-    poll(lambda: try_lock(connection, _ROLES), seconds=60, what="another run of tenants is changing roles")
+    poll(lambda: take_lock(connection, _ROLES, None), seconds=60, what="another run of tenants is changing roles")
     try:
         with connection.transaction():
             yield

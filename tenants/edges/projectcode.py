@@ -50,6 +50,7 @@ def run(
     hidden: Sequence[str],
     folder: str | None,
     seconds: float,
+    secrets: Sequence[str] = (),
     notice: Notice = lambda *_: None,
 ) -> Ran:
     """Run `tenants.sandboxed` with the request. Ends it after `seconds`. Never raises for what that code does."""
@@ -74,10 +75,11 @@ def run(
             process.stdin.close()
         except BrokenPipeError:
             pass  # it ended before it listened; its output says why
-        printed = _follow(process, reports, ran, time.monotonic() + seconds, notice)
+        ear = _Ear(ran, notice, secrets)
+        printed = _follow(process, reports, ear, time.monotonic() + seconds)
         if printed is not None:
             ran.code = process.wait()
-            ran.output = printable(printed[-4000:].decode("utf-8", "replace")).strip()
+            ran.output = ear.text(printed.decode("utf-8", "replace")[-4000:], 4000).strip()
     return ran
 
 
@@ -89,7 +91,7 @@ def _pipe() -> Iterator[tuple[IO[bytes], int]]:
         yield reports, writing
 
 
-def _follow(process: subprocess.Popen[bytes], reports: IO[bytes], ran: Ran, end: float, notice: Notice) -> bytes | None:
+def _follow(process: subprocess.Popen[bytes], reports: IO[bytes], ear: _Ear, end: float) -> bytes | None:
     """Read reports and output until the process has ended; None if the time was over first. A process that floods us
     is read on, so that it ends, but not listened to; what it leaves in the background is not waited for."""
     assert process.stdout
@@ -98,57 +100,72 @@ def _follow(process: subprocess.Popen[bytes], reports: IO[bytes], ran: Ran, end:
         for pipe in (reports, process.stdout):
             os.set_blocking(pipe.fileno(), False)
             selector.register(pipe, selectors.EVENT_READ)
-        running = True
-        while running or selector.get_map():
-            if time.monotonic() > end:
+        ended: float | None = None
+        while selector.get_map() or ended is None:
+            now = time.monotonic()
+            if now > end:
                 return None
+            if ended is None and process.poll() is not None:
+                ended = now
+            if ended is not None and now > ended + 1:
+                break  # something that it left in the background goes on writing
             ready = selector.select(0.1) if selector.get_map() else []
             if not ready:
-                if not running:
+                if ended is not None:
                     break
-                running = process.poll() is None
-                if not selector.get_map() and running:
+                if not selector.get_map():
                     time.sleep(0.02)
             for key, _ in ready:
                 data = os.read(key.fd, _LINE)
-                total += len(data)
                 if not data:
                     selector.unregister(key.fileobj)
                 elif key.fileobj is process.stdout:
                     printed = (printed + data)[-_LINE:]
-                elif total < _TOTAL:
+                elif (total := total + len(data)) < _TOTAL:
                     *whole, line = (line + data).split(b"\n")
                     for one in whole:
-                        _take(one, ran, notice)
+                        ear.hear(one)
     return printed
 
 
-def _take(line: bytes, ran: Ran, notice: Notice) -> None:
-    """Note one event. Whatever is not one of ours is passed over: project code can write to that pipe as well."""
-    try:
-        event = json.loads(line)
-        kind = event["event"]
+class _Ear:
+    """Notes what project code reports. Whatever is not one of our events is passed over: it can write to that pipe as
+    well. Nothing that it says shows the password that it was given."""
+
+    def __init__(self, ran: Ran, notice: Notice, secrets: Sequence[str]) -> None:
+        self._ran, self._notice, self._secrets = ran, notice, [secret for secret in secrets if secret]
+
+    def hear(self, line: bytes) -> None:
+        try:
+            self._note(json.loads(line))
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return
+
+    def text(self, value: object, length: int) -> str:
+        if not isinstance(value, str):
+            raise TypeError(value)
+        text = value[:_TOTAL]
+        for secret in self._secrets:
+            text = text.replace(secret, "…")
+        return printable(text[:length])
+
+    def _note(self, event: Any) -> None:
+        ran, kind = self._ran, event["event"]
         if kind == "applied":
-            ran.applied.append(_text(event["revision"], 200))
-            notice("applied", ran.applied[-1])
+            ran.applied.append(self.text(event["revision"], 200))
+            self._notice("applied", ran.applied[-1])
         elif kind == "stays":
-            ran.stays.append(" ".join(_text(event["statement"], 2000).split()))
+            ran.stays.append(" ".join(self.text(event["statement"], 2000).split()))
         elif kind == "waits":
             ran.attempts += 1
-            notice("waits", " ".join(_text(event["statement"], 200).split()))
+            self._notice("waits", " ".join(self.text(event["statement"], 200).split()))
         elif kind == "sql":
-            ran.sql = _text(event["text"], _TOTAL)
+            ran.sql = self.text(event["text"], _TOTAL)
         elif kind == "failed":
             ran.failure = {
-                name: None if event.get(name) is None else _text(event[name], 4000)
+                name: None if event.get(name) is None else self.text(event[name], 4000)
                 for name in ("kind", "text", "where", "statement", "sqlstate")
             }
-    except (ValueError, KeyError, TypeError):
-        return
-
-
-def _text(value: object, length: int) -> str:
-    return printable(str(value)[:length])
 
 
 def environment_for(environment: Mapping[str, str], *, own: bool) -> dict[str, str]:

@@ -105,7 +105,7 @@ def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
 def visible(roots: Iterable[str], hidden: Iterable[str]) -> list[str]:
     """`roots` without `hidden`: a root that has something hidden below it is replaced by its other children.
     Landlock knows only what is allowed, so what is to be hidden has to be gone around."""
-    hidden = [os.path.realpath(path) for path in hidden]
+    hidden = [os.path.realpath(path) for path in hidden if os.path.lexists(path)]
     seen: list[str] = []
     todo = [os.path.realpath(root) for root in roots]
     while todo:
@@ -140,7 +140,6 @@ def start(
     """
     how = confinement()
     _become_subreaper()
-    _known.update(_children())
     _clear_scratch()
     scratch = tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-")
     process = None
@@ -170,7 +169,7 @@ def start(
     finally:
         if process:
             _end(process)
-        shutil.rmtree(scratch, ignore_errors=True)
+        _remove(Path(scratch))
 
 
 _known: set[int] = set()
@@ -185,7 +184,21 @@ def _clear_scratch() -> None:
         with suppress(OSError):
             mine = folder.lstat().st_uid in (os.geteuid(), confinement().uid) and not folder.is_symlink()
             if mine and pid.isdigit() and not _alive(int(pid)):
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder whose content is somebody else's: it may be closed, or nested deeper than Python can follow."""
+    if folder.is_symlink():
+        folder.unlink()
+        return
+    try:
+        shutil.rmtree(folder)
+    except (OSError, RecursionError):
+        for command in (["chmod", "-R", "u+rwX"], ["rm", "-rf"]):
+            subprocess.run(
+                ["/bin/" + command[0], *command[1:], "--", str(folder)], stderr=subprocess.DEVNULL, check=False
+            )
 
 
 def _alive(pid: int) -> bool:
@@ -235,6 +248,8 @@ def _children() -> set[int]:
 
 @cache
 def _become_subreaper() -> None:
-    """Orphans of our descendants become our children (prctl(2)); Linux only."""
+    """Orphans of our descendants become our children (prctl(2)); Linux only. Children that are there now are not ours
+    to end."""
+    _known.update(_children())
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

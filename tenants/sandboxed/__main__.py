@@ -104,7 +104,11 @@ def _session(request: Request) -> psycopg.Connection[Any]:
     connection = psycopg.connect(
         request["url"], autocommit=True, application_name=f"tenants migrates {schema}", connect_timeout=10
     )
-    settings = {"search_path": request["search_path"], "lock_timeout": f"{request['lock_timeout_ms']}ms"}
+    settings = {
+        "search_path": request["search_path"],
+        "lock_timeout": f"{request['lock_timeout_ms']}ms",
+        "client_connection_check_interval": "1s",  # when we are killed, the server stops what it does for us
+    }
     for name, value in settings.items():
         connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", [name, value])
     found = connection.execute("SELECT current_user::text, current_schema()::text").fetchone()

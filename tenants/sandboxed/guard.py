@@ -38,12 +38,14 @@ class Guard:
 
     def __init__(self, connection: Connection, report: Report) -> None:
         self._report = report
-        self._allowed = False
+        self._allowed = self._block = False
         self._began = time.monotonic()
         self.ended: str | None = None
         """How a revision ended the transaction, if one did."""
         self.committed = False
         """Whether something is there to stay already."""
+        self._pending: list[str] = []
+        """What the transaction has done so far."""
         self.statement = ""
         """The last statement that was sent."""
         event.listen(connection, "begin", self._on_begin)
@@ -75,7 +77,9 @@ class Guard:
         @contextmanager
         def autocommit_block() -> Iterator[None]:
             self.allow_commit()
+            self._block = True  # what came before is committed now, for good
             with original():
+                self._block = False
                 yield
 
         context.autocommit_block = autocommit_block  # type: ignore[method-assign]
@@ -104,17 +108,28 @@ class Guard:
         )
         self._allowed = False
         self.committed = True
+        for statement in self._pending if self._block else []:
+            self._report({"event": "stays", "statement": statement})
+        self._pending = []
 
     def _on_rollback(self, _: Connection) -> None:
         self.ended = self.ended or "ROLLBACK"
 
     def _before_statement(self, _c: Connection, _cursor: Any, statement: str, *_: Any) -> None:
+        if self.ended:
+            raise TransactionEnded(self.ended)
         self.statement = statement
 
     def _after_statement(self, connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
-        if _raw(connection).autocommit:
+        raw = _raw(connection)
+        if not raw.autocommit and raw.info.transaction_status is psycopg.pq.TransactionStatus.IDLE:
+            self.ended = "COMMIT or ROLLBACK"
+            raise TransactionEnded(self.ended)
+        if raw.autocommit:
             self.committed = True
             self._report({"event": "stays", "statement": statement})
+        elif statement.lstrip()[:6].upper() != "SELECT" and ".alembic_version" not in statement:
+            self._pending.append(statement)
 
 
 def _raw(connection: Connection) -> psycopg.Connection[Any]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tenants.core.errors import MigrationError, Refused, StateError, TenantsError, UsageError
+from tenants.core.names import check_name
 from tenants.core.plan import Observed
 from tenants.core.settings import DatabaseUrl, Settings
 from tenants.edges import catalog, postgres
@@ -34,6 +35,7 @@ class Access:
 
     def entry(self, name: str) -> Entry:
         """Raises UsageError if there is no such tenant, or it is not for us."""
+        check_name(name)
         entries = self.entries()
         if name not in entries:
             known = ", ".join(entries) or "none yet"
@@ -51,7 +53,7 @@ class Access:
     def taken(self, name: str) -> Refused | None:
         """Why no tenant of that name can be made: something that is not ours bears it. None if nothing does."""
         found = [row["what"] for row in postgres.rows(self.connection, "names_taken", name=name)]
-        if not found:
+        if not found or name in self.entries():  # somebody has made it just now
             return None
         return Refused(
             f"a {' and a '.join(found)} named {name!r} exists already and is not a tenant of this catalog; "
@@ -120,7 +122,8 @@ def open_access(settings: Settings, purpose: str) -> Iterator[Access]:
         if me.admin:
             yield Access(settings, connection, me, None)
             return
-        own = me.role if me.catalog and me.role != me.login and me.role in catalog.entries(connection) else None
+        known = me.catalog and me.member and me.role != me.login
+        own = me.role if known and me.role in catalog.entries(connection) else None
         if own is None:
             raise Refused(
                 f"the login {me.login} of DATABASE_URL is neither the admin's nor a tenant's",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal, LiteralString, cast
@@ -94,7 +95,8 @@ def repair(
     for _ in range(3):  # a fix may uncover another one: a role that exists now has no settings yet
         open_ = [f for f in find(connection, superuser, wanted, tenants) if f.fix and f not in mended]
         for finding in open_:
-            connection.execute(cast("LiteralString", finding.fix))
+            with suppress(postgres.NotAllowed), connection.transaction():
+                connection.execute(cast("LiteralString", finding.fix))
         mended += open_
         if not open_:
             break

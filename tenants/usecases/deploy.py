@@ -96,9 +96,7 @@ class _Deploy:
     def run(self) -> None:
         began = time.monotonic()
         try:
-            with locks.tenant_lock(
-                self.access.settings.database, self.plan.tenant, "deploy", self.tell, self.options.wait
-            ) as lock:
+            with locks.tenant_lock(self.access, self.plan.tenant, "deploy", self.tell, self.options.wait) as lock:
                 self._again()
                 if self.plan.action in (Action.MIGRATE, Action.CREATE):
                     try:
@@ -139,7 +137,7 @@ class _Deploy:
             with self._stage("migrate"):
                 self._migrate(url)
             with self._stage("prove"):
-                self._prove(url, elsewhere)
+                self._prove(elsewhere)
 
     @contextmanager
     def _stage(self, stage: Stage) -> Iterator[None]:
@@ -173,7 +171,7 @@ class _Deploy:
         self._end_sessions(url)
         heads = self._heads()
         self.result.end = "+".join(heads) or None
-        if heads != (self.plan.target,):
+        if heads != (self.plan.target,) or ran.code != 0:
             raise self._unfinished(ran, heads, changed=self._fingerprint() != before)
         self.result.outcome = "migrated"
         self.result.applied = tuple(revision.id for revision in self.plan.pending)
@@ -183,13 +181,15 @@ class _Deploy:
 
     def _unfinished(self, ran: Ran, heads: tuple[str, ...], *, changed: bool) -> TenantsError:
         """What a migration that did not get to its head has left: looked up, not taken from its word."""
-        error = revisions.failure(ran, seconds=self.options.timeout)
+        error = revisions.failure(ran, seconds=self.options.timeout, busy=self._migrating())
         moved = heads != self.plan.current
         where = self.result.end or "nothing yet"
         if moved:
             left = {revision.id for revision in self.plan.pending if revision.id in ran.applied}
             self.result.applied = tuple(r.id for r in self.plan.pending if r.id in left)
-        if ran.stays or moved:
+        if heads == (self.plan.target,):
+            error.data = f"at {where} all the same: something committed, though the migration did not end well"
+        elif ran.stays or moved:
             kept = "".join(f"\nstays: {statement}" for statement in ran.stays)
             error.data = f"at {where}; what ran in an autocommit_block stays, and what was committed before it{kept}"
         elif changed:
@@ -208,12 +208,13 @@ class _Deploy:
         if not self.access.own:
             postgres.end_sessions(self.access.connection, [url.user])
             return
-        key = postgres.lock_key(f"migrates {self.plan.tenant}")
         postgres.poll(
-            lambda: not postgres.rows(self.access.connection, "lock_holder", key=key),
-            seconds=60,
-            what=f"a session that migrates {self.plan.tenant} does not end",
+            lambda: not self._migrating(), seconds=60, what=f"a session that migrates {self.plan.tenant} does not end"
         )
+
+    def _migrating(self) -> bool:
+        key = postgres.lock_key(f"migrates {self.plan.tenant}")
+        return bool(postgres.rows(self.access.connection, "lock_holder", key=key))
 
     def _heads(self) -> tuple[str, ...]:
         seen = self.access.observe([self.access.entry(self.plan.tenant)])[0]
@@ -228,9 +229,9 @@ class _Deploy:
         found = postgres.rows(self.access.connection, "owned_elsewhere", tenant=self.plan.tenant)
         return {printable(f"{row['type']} {row['identity']}") for row in found}
 
-    def _prove(self, url: DatabaseUrl, known: set[str]) -> None:
-        """From a fresh connection, as the tenant: the head is in its schema, and nothing new of it lies elsewhere."""
-        with postgres.connect(url, "tenants prove") as connection:
+    def _prove(self, known: set[str]) -> None:
+        """From a fresh connection: the head is in the tenant's schema, and nothing new of it lies elsewhere."""
+        with postgres.connect(self.access.settings.database, "tenants prove") as connection:
             heads = postgres.read_heads(connection, self.plan.tenant)
         if heads != (self.plan.target,):
             raise MigrationError(f"the schema is at {'+'.join(heads) or 'nothing'}, and not at {self.plan.target}")

@@ -14,13 +14,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 from tenants.core.errors import Locked
 from tenants.core.events import Event, Tell
 from tenants.core.names import printable
-from tenants.core.settings import DatabaseUrl
 from tenants.edges import postgres
 from tenants.edges.postgres import Connection
+from tenants.usecases.access import Access
 
 WAIT = 60.0
 """Seconds that a command waits for its turn, if it is not told otherwise."""
@@ -46,29 +47,32 @@ class Lock:
 
 
 @contextmanager
-def tenant_lock(url: DatabaseUrl, tenant: str, why: str, tell: Tell, wait: float = WAIT) -> Iterator[Lock]:
-    """Hold the tenant's lock for the block. `why` is shown to those who wait: deploy, restore, …
+def tenant_lock(access: Access, tenant: str, why: str, tell: Tell, wait: float = WAIT) -> Iterator[Lock]:
+    """Hold the tenant's lock for the block. `why` is shown to those who wait: deploy, restore, … With the admin's URL a
+    neighbour's session that holds it is ended.
 
     Raises Locked after `wait` seconds, naming the holder, since when it holds it and why.
     """
     host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:16]
     name = f"tenants {why}, since {datetime.now(UTC):%H:%M:%S}Z, {host}/{os.getpid()}"
-    with postgres.connect(url, name) as connection:
+    with postgres.connect(access.settings.database, name) as connection:
         key = postgres.lock_key(f"tenant {tenant}")
         give_up = time.monotonic() + wait
         told = False
-        while not postgres.try_lock(connection, key):
-            holder = _holder(connection, key)
+        take = postgres.try_lock if access.own else partial(postgres.take_lock, tenant=tenant)
+        while not take(connection, key):
+            who = holder(connection, key)
             if time.monotonic() >= give_up:
-                raise Locked(f"{tenant} is locked by {holder}", next="wait for it to end, then push again")
+                raise Locked(f"{tenant} is locked by {who}", next="wait for it to end, then push again")
             if not told:
-                tell(Event(tenant, "lock", f"waiting for {holder}"))
+                tell(Event(tenant, "lock", f"waiting for {who}"))
                 told = True
             time.sleep(random.uniform(0.1, 0.3))  # noqa: S311
         yield Lock(connection, tenant)
 
 
-def _holder(connection: Connection, key: int) -> str:
+def holder(connection: Connection, key: int) -> str:
+    """Who holds the lock of that key, in words: what for, since when, which session."""
     found = postgres.rows(connection, "lock_holder", key=key)
     if not found:
         return "somebody who has just let go"

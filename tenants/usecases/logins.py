@@ -78,7 +78,7 @@ def retire(access: Access, name: str, tell: Tell, *, unused_for: timedelta | Non
     elif not found:
         raise UsageError(f"{name} has no login that was rotated away", next=f"tenants rotate {name}")
     if found:
-        roles.remove_roles(access.connection, access.me, found, heir=name)
+        roles.remove_roles(access.connection, access.me, access.settings.database, found, name)
         catalog.remove_logins(access.connection, found)
     for role in found:
         tell(Event(name, "clean", f"login {role}, rotated away, is gone"))

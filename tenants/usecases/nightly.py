@@ -40,14 +40,14 @@ def nightly(access: Access, schedule: str, tell: Tell, *, again: bool = False) -
     connection = access.connection
     period = schedules.last_before(schedules.check(schedule), datetime.now().astimezone())
     key = postgres.lock_key("nightly")
-    if not postgres.try_lock(connection, key):
-        raise Locked("another nightly run is at work", next="wait for it to end")
+    if not (postgres.take_lock(connection, key, None) or postgres.take_lock(connection, key, None)):
+        raise Locked(f"the nightly run is locked by {locks.holder(connection, key)}", next="wait for it to end")
     if not again and (done := catalog.nightly_done(connection, period)):
         return Report({}, {}, already=done)
     taken, failures = {}, {}
     for entry in access.entries().values():
         try:
-            with locks.tenant_lock(access.settings.database, entry.name, "nightly", tell) as lock:
+            with locks.tenant_lock(access, entry.name, "nightly", tell) as lock:
                 if found := _one(access, entry, lock, tell):
                     taken[entry.name] = found
         except (TenantsError, postgres.DatabaseError) as error:
@@ -59,7 +59,7 @@ def nightly(access: Access, schedule: str, tell: Tell, *, again: bool = False) -
 
 
 def _one(access: Access, entry: Entry, lock: locks.Lock, tell: Tell) -> str | None:
-    roles.clean_up(access.connection, access.me, entry.name)
+    roles.clean_up(access.connection, access.me, entry.name, access.settings.database)
     found = postgres.rows(access.connection, "schemas", names=[entry.name])[0]
     if not found["exists"]:
         raise TenantsError(

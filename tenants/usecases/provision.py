@@ -11,7 +11,7 @@ from tenants.core.limits import Limits
 from tenants.core.names import app_role_name, check_name
 from tenants.edges import catalog, postgres
 from tenants.edges.catalog import Entry, Record
-from tenants.edges.postgres import run
+from tenants.edges.postgres import compose, run
 from tenants.edges.store import open_store
 from tenants.usecases import audit, locks, roles, snapshots
 from tenants.usecases.access import Access
@@ -35,20 +35,19 @@ def create(
     name is there that is not this catalog's.
     """
     check_name(name)
-    project = check_name(project, "project") if project else None
+    project = check_name(project, "project") if project is not None else None
     access.require_admin(f"tenants create {name}")
     connection, me = access.connection, access.me
-    catalog.ensure(connection)
-    found = catalog.entries_with_logins(connection).get(name)
-    if found is None and (refusal := access.taken(name)):
+    known = access.entries().get(name)
+    if known and project and project != known.project:
+        raise Refused(f"tenant {name} exists, and its project is {known.project}", next=f"tenants show {name}")
+    if not known and (refusal := access.taken(name)):
         raise refusal
-    if found and project and project != found.project:
-        raise Refused(
-            f"tenant {name} exists, and its project is {found.project}, not {project}", next=f"tenants show {name}"
-        )
+    catalog.ensure(connection)
     changed = []
     login = None
     with postgres.roles_locked(connection):
+        found = catalog.entries_with_logins(connection).get(name)
         if found is None:
             roles.make_owner(connection, me, name)
             catalog.add_tenant(connection, name, project or name)
@@ -66,7 +65,9 @@ def create(
         changed += [_words(finding) for finding in mended if found or finding.tenant is None]
     for what in changed:
         tell(Event(name, "create", what))
-    last = login.role if login else found.logins[-1] if found and found.logins else None
+    for finding in _still_open(access):
+        tell(Event("PUBLIC", "create", f"still reaches {finding.object}: only its owner can take that", failed=True))
+    last = login.role if login else entry.logins[-1] if entry.logins else None
     return Created(name, entry.project, last, url_of(access, login), tuple(changed))
 
 
@@ -98,16 +99,26 @@ def _words(finding: audit.Finding) -> str:
     return f"{finding.rule.id} {finding.object}"
 
 
+def _still_open(access: Access) -> list[audit.Finding]:
+    """What PUBLIC still reaches."""
+    rules = [rule for rule in audit.rules() if rule.id == "public-reach"]
+    return audit.find(access.connection, access.me.superuser, rules, set())
+
+
 def _keep_ways_in(access: Access, tell: Tell) -> None:
-    """Before PUBLIC loses its reach: logins that are not ours and came in through it keep their way in, by name."""
+    """Before PUBLIC loses its reach: logins that are not ours and came in through it keep what they had, by name: the
+    way into the database, and schema public of this one."""
     connection = access.connection
-    open_ = [rule for rule in audit.rules() if rule.id == "public-reach"]
-    for finding in audit.find(connection, access.me.superuser, open_, set()):
+    for finding in _still_open(access):
         kind, _, database = finding.object.partition(" ")
-        if kind == "database":
-            for row in postgres.rows(connection, "logins_through_public", database=database):
-                run(connection, "GRANT CONNECT ON DATABASE {name} TO {role}", name=database, role=row["role"])
-                tell(Event(row["role"], "create", f"keeps its way into database {database}, now by a grant of its own"))
+        for row in postgres.rows(connection, "logins_through_public", database=database) if kind == "database" else []:
+            role = row["role"]
+            run(connection, "GRANT CONNECT, TEMPORARY ON DATABASE {name} TO {role}", name=database, role=role)
+            if database == access.me.database:
+                rights = "USAGE" if access.me.version >= 150000 else "USAGE, CREATE"
+                grant = compose("ON SCHEMA public TO {role}", role=role)
+                connection.execute(postgres.raw("GRANT ") + postgres.raw(rights) + postgres.raw(" ") + grant)
+            tell(Event(role, "create", f"keeps its way into database {database}, now by a grant of its own"))
 
 
 def show(access: Access, name: str) -> dict[str, Any]:
@@ -154,7 +165,7 @@ def drop(access: Access, name: str, tell: Tell, *, no_snapshot: bool = False, wa
     access.require_admin(f"tenants drop {name}")
     entry = access.entry(name)
     catalog.ensure(access.connection)
-    with locks.tenant_lock(access.settings.database, name, "drop", tell, wait) as lock:
+    with locks.tenant_lock(access, name, "drop", tell, wait) as lock:
         found = postgres.rows(access.connection, "schemas", names=[name])[0]
         snapshot = None
         if not found["empty"] and found["exists"] and not no_snapshot:
@@ -165,7 +176,7 @@ def drop(access: Access, name: str, tell: Tell, *, no_snapshot: bool = False, wa
                 error.data = f"{name} was not dropped"
                 raise
         else:
-            roles.clean_up(access.connection, access.me, name)
+            roles.clean_up(access.connection, access.me, name, access.settings.database)
         lock.check()
         _remove(access, entry)
         catalog.add_record(
@@ -189,4 +200,4 @@ def _remove(access: Access, entry: Entry) -> None:
         for schema in [entry.name, *asides]:
             run(connection, "DROP SCHEMA IF EXISTS {schema} CASCADE", schema=schema)
         catalog.remove_tenant(connection, entry.name)
-    roles.remove_roles(connection, me, [*logins, entry.name], heir=None)
+    roles.remove_roles(connection, me, access.settings.database, [*logins, entry.name], None)

@@ -27,6 +27,7 @@ from tenants.core.settings import DatabaseUrl
 from tenants.core.units import seconds, size
 from tenants.edges import catalog, postgres, programs
 from tenants.edges.catalog import Entry, Record
+from tenants.edges.postgres import compose, literal
 from tenants.edges.programs import Programs
 from tenants.edges.store import Store, require_store
 from tenants.usecases import locks, provision, snapshots
@@ -58,10 +59,10 @@ def restore(access: Access, name: str, id_: str | None, tell: Tell, *, wait: flo
     access.require_admin(f"tenants restore {name} {id_ or ''}".strip())
     check_name(name)
     store = require_store(access.settings)
-    entry = _entry(access, store, name, id_, tell)
     client = programs.find(os.environ.get("PATH", ""), access.me.version // 10000)
+    entry = _entry(access, store, name, id_, tell)
     began = time.monotonic()
-    with locks.tenant_lock(access.settings.database, name, "restore", tell, wait) as lock:
+    with locks.tenant_lock(access, name, "restore", tell, wait) as lock:
         manifest = snapshots.find(store, catalog.server(access.connection), name, id_)
         tell(
             Event(
@@ -203,9 +204,24 @@ def _replay(
                 psql.kill()
                 _failed(manifest, complaints.fileno())
             with suppress(BrokenPipeError):
+                psql.stdin.write(_check_of(access, manifest))
                 psql.stdin.close()
             if psql.wait() != 0:
                 _failed(manifest, complaints.fileno())
+
+
+def _check_of(access: Access, manifest: Manifest) -> bytes:
+    """SQL that stops the transaction, before it is committed, if the archive is not at the manifest's heads."""
+    if not manifest.heads:
+        return b""
+    at = 'SELECT array_agg(version_num::text ORDER BY version_num::text COLLATE "C") FROM {schema}.alembic_version'
+    body = compose(
+        "BEGIN IF (" + at + ") IS DISTINCT FROM {heads}::text[] THEN"
+        " RAISE EXCEPTION 'its archive is at another revision than its manifest says'; END IF; END",
+        schema=manifest.tenant,
+        heads=literal(sorted(manifest.heads)),
+    ).as_string(access.connection)
+    return compose("\nDO {body};\n", body=literal(body)).as_bytes(access.connection)
 
 
 @contextmanager

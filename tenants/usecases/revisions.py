@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from tenants.core.errors import Locked, MigrationError, RevisionFailed
 from tenants.core.plan import Plan
@@ -13,6 +14,8 @@ from tenants.edges import postgres, projectcode, sandbox
 from tenants.edges.projectcode import Notice, Ran
 from tenants.usecases import roles
 from tenants.usecases.access import Access
+
+_FILES = ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "PGPASSFILE")
 
 LOCK_TIMEOUT_MS = 1000
 """How long a statement of a migration may wait for a lock, while the app's queries queue up behind it."""
@@ -44,7 +47,8 @@ def upgrade(access: Access, plan: Plan, folder: Path, url: DatabaseUrl, *, secon
         "lock_timeout_ms": LOCK_TIMEOUT_MS,
         "lock_seconds": LOCK_SECONDS,
     }
-    return _run(access, plan, folder, request, seconds=seconds, notice=notice)
+    secrets = (url.password, quote(url.password, safe=""))
+    return _run(access, plan, folder, request, seconds=seconds, secrets=secrets, notice=notice)
 
 
 def _run(
@@ -54,6 +58,7 @@ def _run(
     request: Mapping[str, Any],
     *,
     seconds: float,
+    secrets: Sequence[str] = (),
     notice: Notice = lambda *_: None,
 ) -> Ran:
     """With a tenant's own URL project code is the app's, and sees the app: its folder and its environment, less the
@@ -67,18 +72,25 @@ def _run(
         {**request, "schema": plan.tenant, "folder": str(folder), "path": [here] if own else []},
         environment=projectcode.environment_for(access.settings.environment, own=own),
         readable=[str(folder), *([here] if own else [])],
-        hidden=[store.prefix] if store and store.scheme == "file" else [],
+        hidden=[*([store.prefix] if store and store.scheme == "file" else []), *_credentials(access)],
         folder=here if own else None,
         seconds=seconds,
+        secrets=secrets,
         notice=notice,
     )
 
 
-def failure(ran: Ran, *, seconds: float = 0) -> MigrationError | Locked:
+def _credentials(access: Access) -> list[str]:
+    """Files in which boto3 and libpq find secrets that are not for project code."""
+    named = [access.settings.environment.get(name) for name in _FILES]
+    return [str(Path("~/.aws").expanduser()), str(Path("~/.pgpass").expanduser()), *filter(None, named)]
+
+
+def failure(ran: Ran, *, seconds: float = 0, busy: bool = False) -> MigrationError | Locked:
     """What went wrong, as project code has it, in words for its author."""
     said = ran.failure or {}
     text, where = said.get("text"), said.get("where")
-    if said.get("kind") == "Busy":
+    if busy and said.get("kind") == "Busy":
         return Locked(text or "", next="wait a minute, then push again")
     if text is None:
         took = f"it was stopped, because it took longer than {seconds:.0f} s"
@@ -88,6 +100,5 @@ def failure(ran: Ran, *, seconds: float = 0) -> MigrationError | Locked:
     lines = [f"{where or 'a revision'}: {text}" if where or "\n" not in text else text]
     if statement:
         lines.append(f"in: {statement[:300]}{'…' if len(statement) > 300 else ''}")
-    return RevisionFailed(
-        "\n".join(lines), next=f"mend {where} and push again" if where else "mend the revision and push again"
-    )
+    what = where or ("the revision" if said or ran.applied else "what it says above")
+    return RevisionFailed("\n".join(lines), next=f"mend {what} and push again")

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from tenants.core.errors import TenantsError
 from tenants.core.names import (
     EXTENSIONS_SCHEMA,
     MEMBERS_ROLE,
@@ -111,6 +110,8 @@ def _make(
         verifier=postgres.literal(verifier),
         until=postgres.literal(until.isoformat() if until else "infinity"),
     )
+    if not me.superuser:  # who may clean up behind it only as a member
+        run(connection, "GRANT {login} TO {me}", login=login.role, me=me.role)
     membership = " WITH INHERIT FALSE, SET TRUE" if me.version >= 160000 else ""
     connection.execute(compose("GRANT {owner} TO {login}", **names) + postgres.raw(membership))
     run(connection, "ALTER ROLE {login} IN DATABASE {database} SET role = {owner}", **names)
@@ -127,7 +128,7 @@ def acting_as(connection: Connection, me: Identity, tenant: str, url: DatabaseUr
     It is a login that is a member of that tenant alone and has no other right, so that nothing that the tenant's code
     does in its sessions reaches further than the tenant itself. What a killed run left is cleaned up first.
     """
-    clean_up(connection, me, tenant)
+    clean_up(connection, me, tenant, url)
     login = Login(deploy_role_name(tenant, catalog.token()), _password())
     until = datetime.now(UTC) + timedelta(hours=DEPLOY_ROLE_HOURS)
     try:
@@ -135,42 +136,43 @@ def acting_as(connection: Connection, me: Identity, tenant: str, url: DatabaseUr
             _make(connection, me, tenant, login, until, acts_as=tenant)
         yield url.as_login(login.role, login.password)
     finally:
-        clean_up(connection, me, tenant)
+        clean_up(connection, me, tenant, url)
 
 
-def clean_up(connection: Connection, me: Identity, tenant: str) -> list[str]:
+def clean_up(connection: Connection, me: Identity, tenant: str, url: DatabaseUrl) -> list[str]:
     """Remove all deploy roles of the tenant, their sessions and what they own. Returns their names.
 
     Idempotent. To be called under the tenant's lock: then no deploy role of it is anybody's.
     """
     found = [row["role"] for row in postgres.rows(connection, "roles_of", prefix=deploy_role_prefix(tenant))]
     if found:
-        remove_roles(connection, me, found, heir=tenant)
+        remove_roles(connection, me, url, found, tenant)
         with postgres.roles_locked(connection):
             run(connection, "ALTER ROLE {owner} PASSWORD NULL", owner=tenant)
         catalog.forget_swaps(connection, tenant)
     return found
 
 
-def remove_roles(connection: Connection, me: Identity, names: list[str], *, heir: str | None) -> None:
-    """Shut the roles out, end their sessions, give what they own to `heir` (or drop it), and drop them."""
+def remove_roles(connection: Connection, me: Identity, url: DatabaseUrl, names: list[str], heir: str | None) -> None:
+    """Shut the roles out, end their sessions, give what they own to `heir` (or drop it), and drop them. What they own
+    in another database of the server is dropped there; `url` is the admin's."""
     with postgres.roles_locked(connection):
         for name in names:
             run(connection, "ALTER ROLE {role} NOLOGIN", role=name)
     postgres.end_sessions(connection, names)
+    for name in names:
+        for other in _other_databases(connection, me, name):
+            with postgres.connect(url.in_database(other), "tenants cleans up") as there:
+                run(there, "DROP OWNED BY {role}", role=name)
     with postgres.roles_locked(connection):
         for name in names:
             if heir:
                 run(connection, "REASSIGN OWNED BY {role} TO {heir}", role=name, heir=heir)
             run(connection, "DROP OWNED BY {role}", role=name)
-            if others := _other_databases(connection, me, name):
-                raise TenantsError(
-                    f"role {name} owns something in database {', '.join(others)}",
-                    next=f'there: DROP OWNED BY "{name}"',
-                )
             run(connection, "DROP ROLE {role}", role=name)
 
 
 def _other_databases(connection: Connection, me: Identity, role: str) -> list[str]:
+    """Where else on this server the role owns something or is granted something."""
     found = [row["name"] for row in postgres.rows(connection, "databases_of_role", role=role)]
     return [name for name in found if name != me.database]

@@ -15,7 +15,7 @@ import zstandard
 
 from tenants import __version__
 from tenants.core import manifest as manifests
-from tenants.core.errors import NoSnapshot, ProgramError, SnapshotError, StorageError
+from tenants.core.errors import NoSnapshot, ProgramError, SnapshotError, StorageError, Unreadable
 from tenants.core.events import Event, Tell
 from tenants.core.manifest import Manifest
 from tenants.core.settings import DatabaseUrl
@@ -49,6 +49,8 @@ def take(access: Access, url: DatabaseUrl, entry: Entry, reason: str, tell: Tell
     key = manifests.archive_key(server, entry.name, id_)
     with postgres.connect(url, "tenants snapshot") as connection:
         observed = access.observe([entry])[0]
+        if isinstance(observed.trouble, Unreadable):
+            raise SnapshotError(observed.trouble.message, next=observed.trouble.next)
         grantees = tuple(row["role"] for row in postgres.rows(connection, "grantees", schema=entry.name))
         database, version = access.me.database, postgres.server_version(connection)
     try:
@@ -218,19 +220,26 @@ def read(store: Store, server: str, tenant: str, id_: str) -> Manifest:
     return Manifest.from_json(data, server=server, tenant=tenant, id=id_)
 
 
-def list_snapshots(access: Access, tenant: str | None) -> list[Manifest]:
-    """The snapshots of this server, oldest first, as their manifests in storage have them."""
+def list_snapshots(access: Access, tenant: str | None) -> tuple[list[Manifest], list[SnapshotError]]:
+    """The snapshots of this server, oldest first, as their manifests in storage have them; and what is wrong with those
+    manifests that cannot be read."""
     store = require_store(access.settings)
     if not catalog.version(access.connection):
-        return []
+        return [], []
     server = catalog.server(access.connection)
     wanted = access.own or tenant
     prefix = manifests.tenant_prefix(server, wanted) if wanted else f"{server}/"
-    found = []
+    found, damaged = [], []
     for entry in store.objects(prefix):
-        if id_ := manifests.id_of_key(entry.key):
-            found.append(read(store, server, entry.key.split("/")[1], id_))
-    return sorted(found, key=lambda m: (m.id, m.tenant))
+        id_, name = manifests.id_of_key(entry.key), entry.key.split("/")[1]
+        if id_ and entry.key == manifests.manifest_key(server, name, id_):
+            try:
+                found.append(read(store, server, name, id_))
+            except StorageError:
+                raise
+            except SnapshotError as error:
+                damaged.append(error)
+    return sorted(found, key=lambda m: (m.id, m.tenant)), damaged
 
 
 def known_in_storage(access: Access, tenant: str) -> str | None:

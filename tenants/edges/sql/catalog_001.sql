@@ -23,32 +23,38 @@ CREATE TABLE tenants.logins (
     created_at timestamptz NOT NULL DEFAULT now()
 );
 
+-- A plain list of revisions: tenants write their own records, and who reads them must not stumble.
+CREATE DOMAIN tenants.texts AS text[] CHECK (
+    coalesce(array_ndims(VALUE), 1) = 1 AND array_position(VALUE, NULL) IS NULL AND cardinality(VALUE) <= 10000
+    AND length(array_to_string(VALUE, '')) <= 400000);
+
 CREATE TABLE tenants.deploys (
     id          uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     tenant      text NOT NULL,
     project     text NOT NULL,
     kind        text NOT NULL CHECK (kind IN ('deploy', 'restore', 'drop')),
-    from_heads  text[] NOT NULL,
-    to_heads    text[] NOT NULL,
-    applied     text[] NOT NULL,
-    git_rev     text,
-    snapshot    text,
+    from_heads  tenants.texts NOT NULL,
+    to_heads    tenants.texts NOT NULL,
+    applied     tenants.texts NOT NULL,
+    git_rev     text CHECK (length(git_rev) <= 64),
+    snapshot    text CHECK (length(snapshot) <= 64),
     outcome     text NOT NULL CHECK (outcome IN ('migrated', 'failed', 'restored', 'dropped')),
-    error       text,
-    stages      jsonb NOT NULL,  -- seconds for each
+    error       text CHECK (length(error) <= 2000),
+    stages      jsonb NOT NULL CHECK (length(stages::text) <= 2000),  -- seconds for each
     recorded_at timestamptz NOT NULL DEFAULT now(),
     live_at     timestamptz      -- when the release that came with it was serving
+        CHECK (live_at BETWEEN '2000-01-01' AND '2200-01-01')
 );
 CREATE INDEX ON tenants.deploys (tenant, recorded_at DESC);
 
 CREATE TABLE tenants.snapshots (
-    id          text NOT NULL,
+    id          text NOT NULL CHECK (length(id) <= 64),
     tenant      text NOT NULL,
-    created_at  timestamptz NOT NULL,
-    revision    text,
-    bytes       bigint NOT NULL,
-    sha256      text NOT NULL,
-    verified_at timestamptz NOT NULL,
+    created_at  timestamptz NOT NULL CHECK (created_at BETWEEN '2000-01-01' AND '2200-01-01'),
+    revision    text CHECK (length(revision) <= 5000),
+    bytes       bigint NOT NULL CHECK (bytes >= 0),
+    sha256      text NOT NULL CHECK (length(sha256) = 64),
+    verified_at timestamptz NOT NULL CHECK (verified_at BETWEEN '2000-01-01' AND '2200-01-01'),
     PRIMARY KEY (tenant, id)
 );
 
@@ -95,6 +101,8 @@ CREATE POLICY own ON tenants.snapshots USING (tenant = current_user::text);
 
 GRANT USAGE ON SCHEMA tenants TO "tenants~members";
 GRANT SELECT ON tenants.catalog, tenants.tenants, tenants.deploys, tenants.snapshots TO "tenants~members";
-GRANT INSERT ON tenants.deploys, tenants.snapshots TO "tenants~members";
+GRANT INSERT ON tenants.snapshots TO "tenants~members";
+GRANT INSERT (tenant, project, kind, from_heads, to_heads, applied, git_rev, snapshot, outcome, error, stages)
+    ON tenants.deploys TO "tenants~members";
 GRANT UPDATE (live_at) ON tenants.deploys TO "tenants~members";
 GRANT EXECUTE ON FUNCTION tenants.set_aside() TO "tenants~members";

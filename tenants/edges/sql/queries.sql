@@ -9,7 +9,14 @@ SELECT current_user::text AS role,
        current_database()::text AS database,
        current_setting('server_version_num')::int AS version,
        EXISTS (SELECT FROM pg_namespace WHERE nspname = 'tenants') AS catalog_schema,
-       to_regclass('tenants.catalog') IS NOT NULL AS catalog
+       (SELECT count(*) = 3 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+        WHERE c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'tenants') AND c.relkind = 'r'
+          AND (c.relowner IN (SELECT oid FROM pg_roles WHERE rolsuper) OR pg_has_role(current_user, c.relowner, 'MEMBER')
+               OR NOT r.rolsuper AND NOT r.rolcreaterole)
+          AND (c.relname::text, a.attname::text) IN (('catalog', 'version'), ('catalog', 'server'), ('tenants', 'project'))
+       ) AS catalog,
+       coalesce((SELECT pg_has_role(current_user, g.oid, 'USAGE') FROM pg_roles g WHERE g.rolname = 'tenants~members'),
+                false) AS member
 FROM pg_roles r
 WHERE r.rolname = current_user;
 

@@ -59,11 +59,10 @@ class Folder:
 
     def objects(self, prefix: str) -> Iterator[Object]:
         with self._speaking(prefix):
-            found = sorted(p for p in self.root.rglob("*") if p.is_file() and not p.name.endswith(_PARTIAL))
-            for path in found:
-                key = path.relative_to(self.root).as_posix()
-                if key.startswith(prefix):
-                    stat = path.stat()
+            found = {path.relative_to(self.root).as_posix(): path for path in self.root.rglob("*") if path.is_file()}
+            for key in sorted(found):
+                if key.startswith(prefix) and not key.endswith(_PARTIAL):
+                    stat = found[key].stat()
                     yield Object(key, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
 
     def folders(self) -> list[str]:

@@ -58,6 +58,8 @@ class S3:
                     s3={"addressing_style": "path"} if endpoint else None,
                 ),
             )
+        except PartialCredentialsError:
+            raise self._no_credentials() from None
         except (BotoCoreError, ValueError) as error:
             raise StorageError(
                 f"the settings for s3://{bucket} cannot be used: {error}", next="check the AWS_… variables"
@@ -132,10 +134,7 @@ class S3:
         except ClientError as error:
             raise self._said(key, error) from None
         except (NoCredentialsError, PartialCredentialsError):
-            raise StorageError(
-                f"there are no credentials for s3://{self.bucket}",
-                next="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-            ) from None
+            raise self._no_credentials() from None
         except (ConnectionError, HTTPClientError) as error:
             raise StorageError(
                 f"the endpoint of s3://{self.bucket} cannot be reached: {printable(str(error))}",
@@ -145,6 +144,12 @@ class S3:
             raise StorageError(
                 f"s3://{self.bucket} cannot be used: {printable(str(error))}", next="check the AWS_… variables"
             ) from None
+
+    def _no_credentials(self) -> StorageError:
+        return StorageError(
+            f"there are no credentials for s3://{self.bucket}, or only one half of them",
+            next="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        )
 
     def _said(self, key: str, error: ClientError) -> StorageError:
         code = str(error.response.get("Error", {}).get("Code", ""))

@@ -1,0 +1,411 @@
+"""The sandbox, in each of the ways in which a machine lets it confine: another uid, Landlock, or both; and where there
+is neither, project code is not run beside the admin's URL.
+
+Ways that need root are skipped without it; then the one that is left is the one that this machine uses.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from support import REPOSITORY, Database, Done, Place
+
+from tenants.edges import confine, sandbox
+
+SECRET = "storage-secret-that-must-not-show"
+PASSWORD = "admins-password-that-must-not-show"
+NOBODY = 65534
+ROOT = os.geteuid() == 0
+
+
+def _without_landlock() -> None:
+    """In a child before it becomes the command: from here on the kernel has no Landlock (seccomp(2), ENOSYS)."""
+    code = ((0x20, 0, 0, 0), (0x35, 0, 2, 444), (0x25, 1, 0, 446), (0x06, 0, 0, 0x50000 | 38), (0x06, 0, 0, 0x7FFF0000))
+    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in code))
+    header = struct.pack("HxxxxxxP", len(code), ctypes.addressof(program))
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.prctl(38, 1, 0, 0, 0) == 0
+    assert libc.prctl(22, 2, header, 0, 0) == 0, os.strerror(ctypes.get_errno())
+
+
+@dataclass(frozen=True)
+class Way:
+    """How the command is run, and what is to be expected of project code then."""
+
+    everybodys: bool
+    """With a Python that all users may run, so that root can hand project code to another one."""
+    user: int | None
+    landlock: bool
+
+
+WAYS = {
+    "as-it-is": Way(everybodys=False, user=None, landlock=True),
+    "root-and-another-uid": Way(everybodys=True, user=None, landlock=True),
+    "root-and-another-uid-alone": Way(everybodys=True, user=None, landlock=False),
+    "somebody-and-landlock": Way(everybodys=True, user=NOBODY, landlock=True),
+}
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _base() -> str:
+    """A Python of our version that nobody may run: ours, or the system's where ours is root's own."""
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    for executable in (Path(sys.executable).resolve(), *(Path(f) / version for f in ("/usr/local/bin", "/usr/bin"))):
+        try:
+            argv = [str(executable), "-I", "-c", "import ssl, venv"]
+            done = subprocess.run(argv, user=NOBODY, cwd="/", env={}, capture_output=True, check=False)
+        except OSError:
+            continue
+        if done.returncode == 0:
+            return str(executable)
+    pytest.skip(f"there is no {version} that others than root may run")
+
+
+@pytest.fixture(scope="session")
+def everybodys_python() -> Iterator[str]:
+    """A Python with this package, in a folder that all users may read."""
+    if not ROOT:
+        pytest.skip("needs root")
+    with tempfile.TemporaryDirectory(prefix="python-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        subprocess.run([_base(), "-m", "venv", "--without-pip", folder], check=True)
+        (site,) = folder.glob("lib/python*/site-packages")
+        unneeded = shutil.ignore_patterns("*.pth", "__editable__*", "mypy*", "moto*", "hypothesis*", "ruff*", "pip*")
+        ours = sysconfig.get_path("purelib")
+        shutil.copytree(ours, site, copy_function=_link, ignore=unneeded, dirs_exist_ok=True)
+        shutil.copytree(REPOSITORY / "tenants", site / "tenants", copy_function=_link)
+        yield str(folder / "bin" / "python")
+
+
+@dataclass
+class House:
+    """A place in a folder that everybody may walk to, and the way in which the command runs there."""
+
+    place: Place
+    way: Way
+    command: list[str]
+    preparation: Callable[[], None] | None
+
+    def tenants(self, *arguments: str, **environment: str) -> Done:
+        user = self.way.user
+        done = subprocess.run(
+            [*self.command, *arguments],
+            env={**self.place.environment, **environment},
+            cwd=self.place.folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            user=user,
+            group=user,
+            extra_groups=None if user is None else [],
+            preexec_fn=self.preparation,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def deployed(self) -> None:
+        done = self.tenants("deploy")
+        assert done.code == 0, done.said
+
+    def write_revision(self, body: str) -> Path:
+        file = self.place.revision("fruits", "0002", body, "0001")
+        file.chmod(0o644)
+        return file
+
+    @property
+    def temporary(self) -> Path:
+        return self.place.folder / "temporary"
+
+
+def _house(database: Database, way: Way, python: str | None, preparation: Callable[[], None] | None) -> Iterator[House]:
+    with tempfile.TemporaryDirectory(prefix="house-") as name:
+        folder = Path(name)
+        place = Place(folder, database)
+        database.sql(f"CREATE ROLE chief SUPERUSER LOGIN PASSWORD '{PASSWORD}'")
+        place.environment |= {
+            "DATABASE_URL": database.server.url("db.main", "chief", PASSWORD),
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "HOME": str(folder / "home"),
+            "TMPDIR": str(folder / "temporary"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        for secret in (
+            folder / "home" / ".aws" / "credentials",
+            folder / ".env",
+            folder / "migrations" / "pears" / "key",
+        ):
+            secret.parent.mkdir(parents=True, exist_ok=True)
+            secret.write_text(SECRET)
+            secret.chmod(0o600)
+        (folder / "temporary").mkdir()
+        place.fruits()
+        for path in (folder, *folder.rglob("*")):
+            if path.is_dir():
+                path.chmod(0o755)
+            if way.user is not None:
+                os.chown(path, way.user, way.user)
+        (folder / "temporary").chmod(0o777)
+        command = [python or sys.executable, "-P", "-m", "tenants"]
+        house = House(place, way, command, preparation)
+        yield house
+        subprocess.run(["chmod", "-R", "u+rwx", str(house.temporary)], check=False)
+
+
+@pytest.fixture(params=WAYS.values(), ids=list(WAYS))
+def house(database: Database, request: pytest.FixtureRequest) -> Iterator[House]:
+    way: Way = request.param
+    python = request.getfixturevalue("everybodys_python") if way.everybodys else None
+    if way.landlock and not confine.landlock_abi() and not (ROOT and way.user is None):
+        pytest.skip("this kernel has no Landlock")
+    yield from _house(database, way, python, None if way.landlock else _without_landlock)
+
+
+@pytest.fixture
+def helpless(database: Database, everybodys_python: str) -> Iterator[House]:
+    """Somebody who is not root, on a kernel without Landlock."""
+    yield from _house(database, Way(True, NOBODY, False), everybodys_python, _without_landlock)
+
+
+THEFT = r"""
+    import ctypes, glob, os, signal, socket, stat, struct
+    needles = [text[::-1].encode() for text in NEEDLES]
+    libc, us, them, uid = ctypes.CDLL(None, use_errno=True), os.getpid(), os.getppid(), os.getuid()
+    stolen, written, touched, tried = [], [], [], 0
+
+    def look(name):
+        nonlocal tried
+        tried += 1
+        try:
+            with open(name, "rb", buffering=0) as file:
+                data = file.read(1 << 20)
+        except OSError:
+            return
+        if any(needle in data for needle in needles):
+            stolen.append(name)
+
+    for name in ("environ", "cmdline", "task/*/environ", "fd/*", "cwd/.env", "root" + FOLDER + "/.env", "map_files/*"):
+        for found in glob.glob(f"/proc/[0-9]*/{name}"):
+            if not found.startswith(f"/proc/{us}/"):
+                look(found)
+        look(f"/proc/{them}/{name}")
+    for name in (".env", "home/.aws/credentials", "migrations/pears/key", "store/*/*/*", "temporary/../.env"):
+        for found in glob.glob(f"{FOLDER}/{name}") or [f"{FOLDER}/{name}"]:
+            look(found)
+            if "store" in found and os.access(found, os.R_OK):
+                stolen.append(found)
+    os.symlink(FOLDER + "/.env", os.environ["TMPDIR"] + "/link")
+    look(os.environ["TMPDIR"] + "/link")
+    try:
+        os.link(FOLDER + "/.env", os.environ["TMPDIR"] + "/hard")
+        look(os.environ["TMPDIR"] + "/hard")
+    except OSError:
+        pass
+
+    def memory(of):
+        try:
+            areas = [line.split() for line in open(f"/proc/{of}/maps")]
+        except OSError:
+            return
+        for area in areas:
+            if area[1].startswith("rw"):
+                touched.append(f"maps of {of}")
+                return
+    memory(them)
+    for name in ("mem", "maps", "auxv", "stack", "syscall", "wchan_", "personality", "pagemap"):
+        try:
+            with open(f"/proc/{them}/{name}", "rb") as file:
+                file.read(1)
+            touched.append(name)
+        except OSError:
+            pass
+    try:
+        os.readlink(f"/proc/{them}/cwd")
+        os.readlink(f"/proc/{them}/fd/0")
+        touched.append("links")
+    except OSError:
+        pass
+    for request, what in ((16, "ptrace attach"), (0x4206, "ptrace seize")):
+        if libc.ptrace(request, them, 0, 0) == 0:
+            touched.append(what)
+            libc.ptrace(17, them, 0, 0)
+    buffer = ctypes.create_string_buffer(8)
+    vector = struct.pack("PN", ctypes.addressof(buffer), 8)
+    if libc.process_vm_readv(them, vector, 1, vector, 1, 0) >= 0 or ctypes.get_errno() == 14:
+        touched.append("process_vm_readv")
+    handle = libc.syscall(434, them, 0)
+    for number in range(30):
+        if handle >= 0 and libc.syscall(438, handle, number, 0) >= 0:
+            touched.append(f"file {number} of the parent")
+    if SIGNALS:
+        for sent in (0, signal.SIGSTOP, signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.kill(them, sent)
+                touched.append(f"signal {sent}")
+            except PermissionError:
+                pass
+
+    spaced = libc.unshare(0x10000000) == 0  # a namespace in which we are root
+    if spaced:
+        look(f"/proc/{them}/environ")
+        look(FOLDER + "/.env")
+    for change in (lambda: os.setuid(0), lambda: os.setresuid(0, 0, 0), lambda: os.setgroups([0])):
+        try:
+            change()
+        except OSError:
+            pass
+    look(f"/proc/{them}/environ")
+    for line in open("/proc/self/status"):
+        if line.startswith("Cap") and not spaced and "Bnd" not in line and int(line.split()[1], 16):
+            touched.append(line.strip())
+        if line.startswith("NoNewPrivs") and line.split()[1] != "1":
+            touched.append("new privileges")
+    os.chdir("/")
+    inside = [FOLDER + below for below in ("", "/migrations", "/migrations/fruits", "/home", "/store")]
+    for folder in [*inside, PACKAGE, "/etc", "/usr/local", "/usr/bin", "/proc/self", *SHARED]:
+        try:
+            with open(folder + "/loot", "w"):
+                written.append(folder)
+            os.unlink(folder + "/loot")
+        except OSError:
+            pass
+    for name in (REVISION, PACKAGE + "/__init__.py"):
+        try:
+            open(name, "ab").close()
+            written.append(name)
+        except OSError:
+            pass
+    sockets = 0
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            sockets += os.readlink(f"/proc/self/fd/{name}").startswith("socket:")
+        except OSError:
+            pass
+    if sockets > 1:
+        touched.append(f"{sockets} sockets")
+    here = os.environ["TMPDIR"] + "/closed/inner"
+    os.makedirs(here)
+    os.chmod(here, 0)
+    os.chmod(os.path.dirname(here), 0)
+    raise RuntimeError(f"as {uid} stolen {stolen} written {written} touched {touched} of {tried > 20}.")
+"""
+
+
+def test_project_code_steals_and_changes_nothing(house: House) -> None:
+    house.deployed()
+    place = house.place
+    secrets = [SECRET, PASSWORD]
+    package = Path(sandbox.__file__).parents[1]
+    uid = house.way.user or (sandbox.NO_USER if house.way.everybodys else sandbox.confinement().uid or os.geteuid())
+    told = {
+        "NEEDLES": [f"{secret[::-1]}" for secret in secrets],
+        "FOLDER": str(place.folder),
+        "PACKAGE": str(package),
+        "REVISION": str(place.migrations / "fruits" / "0002_step.py"),
+        "SIGNALS": uid != (house.way.user or os.geteuid()) or confine.landlock_abi() >= 6,
+        "SHARED": ["/tmp", "/var/tmp", "/dev/shm"] if house.way.landlock else [],
+    }
+    lines = "\n".join(f"    {name} = {value!r}" for name, value in told.items())
+    house.write_revision(lines + THEFT)
+    done = house.tenants("deploy")
+    assert done.code == 6, done.said
+    assert f"as {uid} stolen [] written [] touched [] of True." in done.err, done.said
+    for secret in secrets:
+        assert secret not in done.said
+    assert list(house.temporary.iterdir()) == []
+    place.nothing_left()
+
+
+def test_strays_end_with_the_code_that_left_them(house: House) -> None:
+    house.deployed()
+    house.write_revision("""
+        import os, time
+        for leave in range(3):
+            if os.fork() == 0:
+                os.setsid()
+                if os.fork():
+                    os._exit(0)
+                os.environ.clear()
+                while True:
+                    time.sleep(1)
+        time.sleep(0.2)
+    """)
+    done = house.tenants("deploy", LC_MARKER=str(house.temporary))
+    assert done.code == 0, done.said
+    marked = []
+    for process in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"LC_MARKER={house.temporary}".encode() in process.read_bytes():
+                marked.append(process)
+        except OSError:
+            continue
+    assert marked == []
+    house.place.nothing_left()
+
+
+def test_no_project_code_runs_where_the_admins_url_cannot_be_kept_from_it(helpless: House) -> None:
+    (helpless.place.folder / "migrations" / "fruits" / "0001_items.py").write_text(
+        f"revision = '0001'\ndown_revision = None\nopen({str(helpless.temporary / 'ran')!r}, 'w').close()\n"
+        "def upgrade():\n    pass\n"
+    )
+    for command in (["deploy"], ["plan", "--sql"]):
+        done = helpless.tenants(*command)
+        assert not (helpless.temporary / "ran").exists(), command
+        assert done.code == 2, done.said
+        assert "cannot be kept apart from the admin's URL" in done.err
+    assert helpless.place.database.schemas() == ["public"]
+
+
+def test_a_folder_of_revisions_that_lies_elsewhere_shows_nothing_more(house: House) -> None:
+    """A link in the repository is the pusher's: it must not widen what project code may read."""
+    place = house.place
+    elsewhere = place.folder / "elsewhere"
+    shutil.copytree(place.migrations / "fruits", elsewhere)
+    (elsewhere / "key").write_text(SECRET)
+    (elsewhere / "key").chmod(0o600)
+    if house.way.user is not None:
+        os.chown(elsewhere / "key", house.way.user, house.way.user)
+    shutil.rmtree(place.migrations / "fruits")
+    (place.migrations / "fruits").symlink_to(elsewhere)
+    done = house.tenants("deploy")
+    if done.code == 2:  # refused: nothing of it is run
+        assert "fruits" in done.err
+        return
+    assert done.code == 0, done.said
+    body = f"""
+        try:
+            data = open({str(elsewhere / "key")!r}).read()
+        except OSError:
+            data = ""
+        raise RuntimeError(f"seen {{len(data)}}.")
+    """
+    house.write_revision(body)
+    assert "seen 0." in house.tenants("deploy").err
+
+
+def test_what_is_hidden_is_gone_around(tmp_path: Path) -> None:
+    for name in ("app/code/a.py", "app/store/x/1", "other/1"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "app" / "link").symlink_to(tmp_path / "app" / "store")
+    roots, hidden = [str(tmp_path / "app"), str(tmp_path / "other")], [str(tmp_path / "app" / "link")]
+    assert sandbox.visible(roots, hidden) == [str(tmp_path / "app" / "code"), str(tmp_path / "other")]
+    assert sandbox.visible(roots, [str(tmp_path)]) == []
+    assert sandbox.visible([str(tmp_path / "app" / "link")], hidden) == []
