@@ -1,7 +1,7 @@
-"""Audit: is the separation what it ought to be? Rules over PostgreSQL's catalogs, with the SQL that mends each.
+"""Audit: is the separation what it ought to be? Rules over PostgreSQL's catalogs, and the SQL that mends.
 
-What a tenant is wanted to be is written down once, as these rules: those of kind `repair` are what `apply` brings about,
-and what `create` leaves behind is what they find nothing wrong with.
+What a tenant is wanted to be is written down once, as these rules: those of kind `repair` are what `apply` brings
+about, and what `create` leaves behind is what they find nothing wrong with.
 """
 
 from __future__ import annotations
@@ -67,6 +67,12 @@ def fix(access: Access, tenants: Iterable[str] = ()) -> list[Finding]:
     catalog.ensure(access.connection)
     with postgres.roles_locked(access.connection):
         return repair(access.connection, access.me.superuser, set(tenants), ("repair", "safe"))
+
+
+def mend(access: Access, tenant: str) -> list[Finding]:
+    """Bring one tenant back to what the catalog wants of it, after its tables have changed."""
+    with postgres.roles_locked(access.connection):
+        return repair(access.connection, access.me.superuser, {tenant})
 
 
 def find(connection: Connection, superuser: bool, wanted: Iterable[Rule], tenants: Set[str | None]) -> list[Finding]:

@@ -17,7 +17,7 @@ from tenants.core.units import counted, seconds
 from tenants.edges import catalog, postgres, sandbox
 from tenants.edges.catalog import Record
 from tenants.edges.projectcode import Ran
-from tenants.usecases import locks, planning, provision, revisions, snapshots
+from tenants.usecases import audit, locks, planning, provision, revisions, snapshots
 from tenants.usecases.access import Access
 
 
@@ -138,6 +138,8 @@ class _Deploy:
                 self._migrate(url)
             with self._stage("prove"):
                 self._prove(elsewhere)
+        if not access.own:  # grants for the app's own role and for readers, on what is new
+            audit.mend(access, name)
 
     @contextmanager
     def _stage(self, stage: Stage) -> Iterator[None]:

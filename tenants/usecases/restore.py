@@ -30,7 +30,7 @@ from tenants.edges.catalog import Entry, Record
 from tenants.edges.postgres import compose, literal
 from tenants.edges.programs import Programs
 from tenants.edges.store import Store, require_store
-from tenants.usecases import locks, provision, snapshots
+from tenants.usecases import audit, locks, provision, snapshots
 from tenants.usecases.access import Access
 
 _TRANSACTION_TIMEOUT = re.compile(rb"^SET transaction_timeout = 0;\n", re.MULTILINE)
@@ -83,6 +83,7 @@ def restore(access: Access, name: str, id_: str | None, tell: Tell, *, wait: flo
             if heads != manifest.heads:
                 raise TenantsError(f"{name} is at {heads} after the restore, and the snapshot at {manifest.heads}")
             _analyze(url, name)
+        audit.mend(access, name)
         took = time.monotonic() - began
         if before["exists"] and not held:
             postgres.run(access.connection, "DROP SCHEMA {aside}", aside=aside)
