@@ -50,6 +50,7 @@ MOMENTS = st.datetimes(datetime(2000, 1, 1), datetime(2199, 1, 1), timezones=st.
 )
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=60)
 DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
+COMMITS = st.text("0123456789abcdef", min_size=7, max_size=64)
 COUNTS = st.integers(0, 2**53)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -66,7 +67,7 @@ def document(**changes: Any) -> bytes:
     return json.dumps({**json.loads(GOOD.to_json()), **changes}).encode()
 
 
-@given(MOMENTS, MOMENTS, st.lists(TEXTS, max_size=3), st.none() | TEXTS, TEXTS, COUNTS, COUNTS, DIGESTS, DIGESTS)
+@given(MOMENTS, MOMENTS, st.lists(TEXTS, max_size=3), st.none() | COMMITS, TEXTS, COUNTS, COUNTS, DIGESTS, DIGESTS)
 def test_what_is_written_is_read_back(
     created: datetime,
     verified: datetime,
@@ -146,6 +147,7 @@ def test_a_manifest_that_lies_about_its_place_is_refused(changes: dict[str, str]
         {"grantees": [None]},
         {"grantees": "reporting"},
         {"git_rev": 1},
+        {"git_rev": "main\x1b[2J"},
         {"project": None},
         {"project": ["fruits"]},
         {"reason": "x" * 200},
