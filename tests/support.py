@@ -78,8 +78,8 @@ class Database:
         return int(self.sql("SELECT pg_snapshot_xmax(pg_current_snapshot())::text")[0][0])
 
     def schemas(self) -> list[str]:
-        """All schemas that are not PostgreSQL's own."""
-        query = "SELECT nspname FROM pg_namespace WHERE nspname !~ '^(pg_|information_schema$)' ORDER BY 1"
+        """All schemas that are not PostgreSQL's own, nor the one for extensions."""
+        query = "SELECT nspname FROM pg_namespace WHERE nspname !~ '^(pg_|information_schema$|extensions$)' ORDER BY 1"
         return [row[0] for row in self.sql(query)]
 
 

@@ -40,8 +40,11 @@ def nightly(access: Access, schedule: str, tell: Tell, *, again: bool = False) -
     connection = access.connection
     period = schedules.last_before(schedules.check(schedule), datetime.now().astimezone())
     key = postgres.lock_key("nightly")
-    if not (postgres.take_lock(connection, key, None) or postgres.take_lock(connection, key, None)):
-        raise Locked(f"the nightly run is locked by {locks.holder(connection, key)}", next="wait for it to end")
+    try:
+        postgres.poll(lambda: postgres.take_lock(connection, key, None), seconds=2, what="nightly")
+    except TenantsError:
+        who = locks.holder(connection, key)
+        raise Locked(f"the nightly run is locked by {who}", next="wait for it to end") from None
     if not again and (done := catalog.nightly_done(connection, period)):
         return Report({}, {}, already=done)
     taken, failures = {}, {}
