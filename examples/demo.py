@@ -2,7 +2,8 @@
 
     make demo
 
-It starts a PostgreSQL of its own and keeps snapshots in a folder; both are gone afterwards. Nothing else is touched.
+It starts a PostgreSQL of its own, and a folder stands for the bucket; both are gone afterwards. Nothing else is
+touched, and Dokku is not needed: the hook is called as Dokku calls it.
 """
 
 from __future__ import annotations

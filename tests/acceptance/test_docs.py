@@ -34,7 +34,7 @@ def test_every_command_and_option_that_a_page_shows_exists(page: Path) -> None:
         assert name in COMMANDS, f"{page.name} speaks of tenants {name}"
     known = {o for c in cli.commands.values() for p in c.params if isinstance(p, click.Option) for o in p.opts}
     known |= {"--help", "--version"}
-    foreign = {"--no-restart", "--no-owner", "--dbname", "--committish", "--link"}
+    foreign = {"--no-restart", "--no-owner", "--dbname", "--committish", "--link", "--alias"}
     for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text):
         assert option in known | foreign, f"{page.name} speaks of {option}"
 
