@@ -107,6 +107,8 @@ def _session(request: Request) -> psycopg.Connection[Any]:
     settings = {
         "search_path": request["search_path"],
         "lock_timeout": f"{request['lock_timeout_ms']}ms",
+        "statement_timeout": "0",  # the login's own limits are for the app; a migration has one for all of it
+        "idle_in_transaction_session_timeout": "0",
         "client_connection_check_interval": "1s",  # when we are killed, the server stops what it does for us
     }
     for name, value in settings.items():

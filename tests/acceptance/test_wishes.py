@@ -35,6 +35,14 @@ def test_limits_are_set_changed_and_kept(place: Place) -> None:
         assert place.tenants("create", "fruits", option, value).code == 2
 
 
+def test_limits_of_the_app_do_not_end_its_own_migrations(place: Place) -> None:
+    url = str(place.tenants("create", "fruits", "--statement-timeout", "200ms", "--json").json["url"])
+    assert refused(place, url, "SELECT pg_sleep(0.5)")
+    place.revision("", "0001", 'op.execute("SELECT pg_sleep(0.5)")')
+    done = place.tenants("deploy", DATABASE_URL=url)
+    assert done.code == 0, done.said
+
+
 @pytest.mark.every_server
 def test_the_app_role_changes_rows_and_no_definitions_of_what_is_there_and_what_comes(place: Place) -> None:
     place.fruits()
