@@ -20,7 +20,7 @@ from tenants.core.settings import DatabaseUrl
 from tenants.edges import postgres
 
 EXIT_CODES = """\b
-Exit codes: 0 done, 1 failed inside, 2 usage or configuration, 3 something is pending,
+Exit codes: 0 done, 1 failed inside, 2 usage or configuration, 3 something is pending, or wrong,
 4 locked by someone, 5 snapshot or storage, 6 migration."""
 
 

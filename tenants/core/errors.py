@@ -5,7 +5,7 @@
     │   ├── BadName
     │   ├── SettingsError       2  an environment variable, named in the message
     │   └── Refused             2  something that is there is not ours, or not allowed this way
-    ├── Pending                 3  `plan --check` found something pending
+    ├── Pending                 3  `plan --check` found something pending, or the audit something wrong
     ├── Locked                  4  somebody else is at work on that tenant
     ├── SnapshotError           5  a snapshot could not be taken, proven or restored
     │   ├── NoSnapshot          5  there is none, or none of that id
