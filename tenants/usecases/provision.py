@@ -96,7 +96,7 @@ def _want(access: Access, name: str, limits: Limits | None, app_role: bool | Non
 
 
 def _words(finding: audit.Finding) -> str:
-    return f"{finding.rule.id} {finding.object}"
+    return f"mended {finding.rule.id}: {finding.object}"
 
 
 def _still_open(access: Access) -> list[audit.Finding]:
