@@ -1,4 +1,4 @@
-"""create, login, list, show, drop."""
+"""create, apply, login, rotate, reader, extension, suspend, resume, list, show, drop."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tenants.core.limits import DEFAULT, Limits, check
 from tenants.core.names import printable
 from tenants.core.units import counted
 from tenants.usecases import logins, provision, sharing
+from tenants.usecases import suspend as suspends
 from tenants.usecases.access import Access
 from tenants.usecases.logins import Created
 
@@ -27,6 +28,7 @@ from tenants.usecases.logins import Created
 @click.option("--lock-timeout", metavar="TIME", help=f"[default: {DEFAULT.lock_timeout}]")
 @click.option("--idle-timeout", metavar="TIME", help=f"For idle transactions. [default: {DEFAULT.idle_timeout}]")
 @click.option("--temp-file-limit", metavar="SIZE", help=f"[default: {DEFAULT.temp_file_limit}]")
+@click.option("--size", metavar="SIZE", help=f"Of its data; the audit tells when it is more. [default: {DEFAULT.size}]")
 @options.as_json
 def create(name: str, project: str | None, app_role: bool | None, as_json: bool, **limits: Any) -> None:
     """Make a tenant: schema, owner, and a login, whose DATABASE_URL is shown once.
@@ -148,6 +150,32 @@ def _answer(made: Created, *, as_json: bool) -> None:
         click.echo(f"{made.tenant}: {', '.join(made.changed)}")
 
 
+@click.command()
+@click.argument("name")
+@options.as_json
+def suspend(name: str, as_json: bool) -> None:
+    """Shut a tenant out at once: its logins, its sessions, what it has prepared. Its data stays."""
+    with options.access("suspend") as access:
+        new = suspends.suspend(access, name, render.Progress([name]))
+    if as_json:
+        render.answer({"tenant": name, "suspended": True, "changed": new})
+    else:
+        click.echo(f"{name}   {'is' if new else 'was already'} suspended. Undo: tenants resume {name}")
+
+
+@click.command()
+@click.argument("name")
+@options.as_json
+def resume(name: str, as_json: bool) -> None:
+    """Let a tenant in again that was suspended."""
+    with options.access("resume") as access:
+        new = suspends.resume(access, name)
+    if as_json:
+        render.answer({"tenant": name, "suspended": False, "changed": new})
+    else:
+        click.echo(f"{name}   {'may log in again' if new else 'was not suspended'}")
+
+
 @click.command("list")
 @options.as_json
 def list_(as_json: bool) -> None:
@@ -176,6 +204,8 @@ def show(name: str, as_json: bool) -> None:
         render.answer(found)
         return
     click.echo(f"tenant    {found['tenant']}, created {render.moment(found['created_at'])}")
+    if found["suspended_at"]:
+        click.echo(f"suspended since {render.moment(found['suspended_at'])}: tenants resume {found['tenant']}")
     click.echo(f"project   {found['project']}")
     click.echo(f"schema    {found['schema']}, owned by role {found['role']}")
     click.echo(f"logins    {', '.join(found['logins']) or 'none'}")
@@ -220,4 +250,4 @@ def drop(name: str, yes: bool, no_snapshot: bool, wait: float, as_json: bool) ->
         click.echo(f"{name}   dropped.{back}")
 
 
-COMMANDS = (create, apply, login, rotate, reader, extension, list_, show, drop)
+COMMANDS = (create, apply, login, rotate, reader, extension, suspend, resume, list_, show, drop)

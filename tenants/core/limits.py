@@ -10,7 +10,8 @@ from tenants.core.errors import UsageError
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of each login of a tenant. Durations and sizes as PostgreSQL writes them: 30s, 5min, 1GB."""
+    """Limits of a tenant; all but the last are settings of its logins. Durations and sizes are written as PostgreSQL
+    writes them: 30s, 5min, 1GB."""
 
     connections: int = 20
     statement_timeout: str = "5min"
@@ -19,6 +20,8 @@ class Limits:
     """idle_in_transaction_session_timeout"""
     temp_file_limit: str = "1GB"
     """On disk, for each session; only a superuser can set it."""
+    size: str = "10GB"
+    """Of the schema. PostgreSQL has no such limit: the audit tells who is over it, and `suspend` stops it."""
 
 
 DEFAULT = Limits()
@@ -27,7 +30,7 @@ NAMES = tuple(field.name for field in fields(Limits))
 
 def check(name: str, value: str) -> str:
     """Return the value of the limit. Raises UsageError if PostgreSQL would not take it."""
-    units = "kB|MB|GB|TB" if name == "temp_file_limit" else "ms|s|min|h|d"
+    units = "kB|MB|GB|TB" if name in ("temp_file_limit", "size") else "ms|s|min|h|d"
     if not re.fullmatch(rf"[1-9][0-9]{{0,8}}({units})", value):
         example = getattr(DEFAULT, name)
         raise UsageError(f"{value!r} is no {name.replace('_', ' ')}", next=f"write it as {example}")

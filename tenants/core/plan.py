@@ -18,6 +18,8 @@ class Action(StrEnum):
     """Make the tenant first, then migrate it."""
     NO_FOLDER = "no-folder"
     """The tenant's project has no folder here: another repository deploys it."""
+    SUSPENDED = "suspended"
+    """The tenant is suspended: nothing of it runs until it is let in again."""
     STOP = "stop"
     """Something is wrong with this tenant; `error` says what."""
 
@@ -34,6 +36,7 @@ class Observed:
     remembered: str | None = None
     """Where the catalog or the bucket says that the schema ought to be."""
     trouble: TenantsError | None = None
+    suspended: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class Plan:
                 return self.error.message
             case Action.NO_FOLDER:
                 return f"at {self.start or 'nothing yet'}; no folder {self.project} here, so nothing to do from here"
+            case Action.SUSPENDED:
+                return f"suspended; to let it in again: tenants resume {self.tenant}"
             case Action.NOTHING:
                 return f"up to date at {self.target}" if self.target else "no revision yet"
             case _:
@@ -77,6 +82,8 @@ def decide(seen: Observed, folder: History | None, *, from_scratch: bool = False
     plan = Plan(seen.tenant, seen.project, Action.STOP, current=seen.current, empty=seen.empty)
     if folder is None:
         return _with(plan, Action.NO_FOLDER)
+    if seen.suspended:
+        return _with(plan, Action.SUSPENDED)
     if seen.trouble:
         return _with(plan, Action.STOP, error=seen.trouble)
     lost = seen.remembered is not None and not seen.current and (seen.empty or not seen.exists)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -38,6 +38,8 @@ class Entry:
     app_role: bool = False
     """Whether the app runs as a role of its own, which changes rows and no definitions."""
     logins: tuple[str, ...] = ()
+    suspended_at: datetime | None = None
+    """Since when its logins are shut out; None if they are not."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def entries(connection: Connection) -> dict[str, Entry]:
 def _entry(row: dict[str, Any]) -> Entry:
     limits = Limits(**{name: row[name] for name in limit_names if name in row})
     app_role, logins = bool(row.get("app_role")), tuple(row.get("logins", ()))
-    return Entry(row["name"], row["project"], row["created_at"], limits, app_role, logins)
+    return Entry(row["name"], row["project"], row["created_at"], limits, app_role, logins, row.get("suspended_at"))
 
 
 def entries_with_logins(connection: Connection) -> dict[str, Entry]:
@@ -141,18 +143,19 @@ def add_tenant(connection: Connection, name: str, project: str) -> None:
 def want(connection: Connection, name: str, limits: Limits, app_role: bool) -> None:
     """Write down what the tenant is wanted to be; `audit.repair` brings it about."""
     connection.execute(
-        """UPDATE tenants.tenants SET connections = %s, statement_timeout = %s, lock_timeout = %s, idle_timeout = %s,
-                  temp_file_limit = %s, app_role = %s WHERE name = %s""",
-        [
-            limits.connections,
-            limits.statement_timeout,
-            limits.lock_timeout,
-            limits.idle_timeout,
-            limits.temp_file_limit,
-            app_role,
-            name,
-        ],
+        """UPDATE tenants.tenants SET connections = %(connections)s, statement_timeout = %(statement_timeout)s,
+                  lock_timeout = %(lock_timeout)s, idle_timeout = %(idle_timeout)s,
+                  temp_file_limit = %(temp_file_limit)s, size = %(size)s, app_role = %(app_role)s
+           WHERE name = %(name)s""",
+        {**asdict(limits), "app_role": app_role, "name": name},
     )
+
+
+def suspend(connection: Connection, name: str, *, suspended: bool) -> bool:
+    """Note that the tenant's logins are to be shut out, or let in again. False if that was noted already."""
+    query = """UPDATE tenants.tenants SET suspended_at = CASE WHEN %s THEN now() END
+               WHERE name = %s AND (suspended_at IS NULL) = %s"""
+    return connection.execute(query, [suspended, name, suspended]).rowcount == 1
 
 
 def add_login(connection: Connection, tenant: str, role: str, kind: str, verifier: str) -> None:

@@ -105,6 +105,7 @@ class Access:
                     current=current,
                     remembered=f"the last deploy left it at {'+'.join(heads)}" if heads else None,
                     trouble=trouble,
+                    suspended=entry.suspended_at is not None,
                 )
             )
         return observed

@@ -54,10 +54,12 @@ def rules() -> tuple[Rule, ...]:
 
 
 def audit(access: Access, tenants: Iterable[str] = ()) -> list[Finding]:
-    """Everything that is not as it ought to be: of the tenants named, or of all and of the database. Writes nothing."""
+    """Everything that is not as it ought to be: of the tenants named, or of all and of the database. Writes nothing but
+    a newer version of the catalog."""
     access.require_admin("tenants audit")
     if not catalog.version(access.connection):
         return []
+    catalog.ensure(access.connection)
     return find(access.connection, access.me.superuser, rules(), set(tenants))
 
 

@@ -70,6 +70,8 @@ def deploy(access: Access, names: Sequence[str], options: Options, tell: Tell) -
             result.outcome, result.error = "failed", plan.error
         elif plan.action is Action.NO_FOLDER:
             result.outcome, result.why = "skipped", f"no folder {plan.project} here"
+        elif plan.action is Action.SUSPENDED:
+            result.outcome, result.why = "skipped", "suspended"
         elif plan.action is not Action.NOTHING:
             if failed:
                 result.outcome, result.why = "skipped", f"not tried, because {failed} failed"

@@ -135,6 +135,7 @@ def show(access: Access, name: str) -> dict[str, Any]:
         "role": name,
         "logins": logins,
         "created_at": entry.created_at,
+        "suspended_at": entry.suspended_at,
         "revision": "+".join(seen.current) or None,
         "trouble": seen.trouble.message if seen.trouble else None,
         "aside": [r["name"] for r in postgres.rows(access.connection, "asides") if r["tenant"] == name],

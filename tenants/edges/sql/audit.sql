@@ -153,6 +153,18 @@ FROM logins l WHERE NOT has_database_privilege(l.oid, current_database(), 'CONNE
 SELECT l.tenant, l.role AS object, format('GRANT %I TO %I', l.acts_as, l.role) AS fix
 FROM logins l WHERE NOT pg_has_role(l.oid, l.acts_as, 'MEMBER')
 
+-- name: rule_login_shut_out
+-- high repair: A login of a tenant cannot log in, though nobody has suspended the tenant.
+SELECT l.tenant, l.role AS object, format('ALTER ROLE %I LOGIN', l.role) AS fix
+FROM logins l JOIN tenants.tenants t ON t.name = l.tenant
+WHERE NOT l.rolcanlogin AND t.suspended_at IS NULL
+
+-- name: rule_login_suspended
+-- high repair: A login of a tenant that is suspended can still log in.
+SELECT l.tenant, l.role AS object, format('ALTER ROLE %I NOLOGIN', l.role) AS fix
+FROM logins l JOIN tenants.tenants t ON t.name = l.tenant
+WHERE l.rolcanlogin AND t.suspended_at IS NOT NULL
+
 -- name: rule_login_password
 -- medium ask: A login has another password than the one it was given: it has changed it itself.
 SELECT l.tenant, l.role AS object, NULL::text AS fix
@@ -383,14 +395,36 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND NOT starts_wi
 SELECT r.tenant, format('pid %s of %s', a.pid, r.role) AS object, format('SELECT pg_terminate_backend(%s)', a.pid) AS fix
 FROM pg_stat_activity a JOIN roles r ON r.oid = a.usesysid WHERE a.xact_start < now() - interval '1 hour'
 
+-- name: rule_size
+-- medium ask: A tenant holds more than it is wanted to, and takes the disk from all others.
+-- Where its session keeps everybody from looking at a table, the size is the one that vacuum has noted down.
+SELECT t.name AS tenant, pg_size_pretty(sum(x.bytes)) || ' of ' || t.size AS object, NULL::text AS fix
+FROM tenants.tenants t
+JOIN pg_namespace n ON n.nspname = t.name OR starts_with(n.nspname, t.name || '~before~')
+JOIN pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'm')
+CROSS JOIN LATERAL (
+    SELECT c.oid UNION ALL SELECT c.reltoastrelid WHERE c.reltoastrelid <> 0
+    UNION ALL SELECT i.indexrelid FROM pg_index i WHERE i.indrelid IN (c.oid, c.reltoastrelid)
+) part
+JOIN pg_class p ON p.oid = part.oid
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN EXISTS (SELECT FROM pg_locks l WHERE l.relation = p.oid AND l.mode = 'AccessExclusiveLock')
+                THEN p.relpages * current_setting('block_size')::bigint ELSE pg_relation_size(p.oid) END AS bytes
+) x
+GROUP BY t.name, t.size
+HAVING sum(x.bytes) > pg_size_bytes(t.size)
+
 -- name: rule_no_snapshot
--- high ask: A tenant with something in it has no verified snapshot of the last 36 hours.
-SELECT s.tenant, coalesce('the last one is of ' || to_char(max(p.created_at), 'YYYY-MM-DD HH24:MI'), 'none at all') AS object,
+-- high ask: A tenant that has held something for 36 hours has no verified snapshot of that time.
+SELECT s.tenant, coalesce('the last one is of ' || to_char(p.last, 'YYYY-MM-DD HH24:MI'), 'none at all') AS object,
        NULL::text AS fix
-FROM schemas s LEFT JOIN tenants.snapshots p ON p.tenant = s.tenant
+FROM schemas s
+JOIN tenants.tenants t ON t.name = s.tenant
+CROSS JOIN LATERAL (SELECT max(p.created_at) AS last FROM tenants.snapshots p WHERE p.tenant = s.tenant) p
+CROSS JOIN LATERAL (SELECT min(d.recorded_at) AS first FROM tenants.deploys d
+                    WHERE d.tenant = s.tenant AND d.outcome = 'migrated' AND d.recorded_at >= t.created_at) d
 WHERE EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = s.oid AND c.relkind IN ('r', 'p', 'm'))
-GROUP BY s.tenant
-HAVING coalesce(max(p.created_at), '-infinity') < now() - interval '36 hours'
+  AND coalesce(p.last, d.first, t.created_at) < now() - interval '36 hours'
 
 -- name: rule_app_grants
 -- high repair: The app's own role may not read and write every table of its tenant.

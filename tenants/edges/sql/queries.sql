@@ -142,6 +142,12 @@ ORDER BY 1;
 -- name: end_sessions
 SELECT count(pg_terminate_backend(pid))::int FROM pg_stat_activity WHERE usename = ANY(%(roles)s::text[]);
 
+-- name: prepared
+-- Prepared transactions of the roles in this database, and whose they are.
+SELECT gid, owner::text AS role FROM pg_prepared_xacts
+WHERE database = current_database() AND owner = ANY(%(roles)s::text[])
+ORDER BY 1;
+
 -- name: sessions
 SELECT count(*)::int FROM pg_stat_activity WHERE usename = ANY(%(roles)s::text[]);
 

@@ -1,0 +1,55 @@
+"""Suspend: shut a tenant out at once, whatever it does. Its data stays, and so do its snapshots.
+
+The one command for a neighbour that fills the disk, holds locks or burns the processor. That a tenant is suspended is
+part of what it is wanted to be, so no `apply`, deploy or nightly run lets it in again; `resume` does.
+"""
+
+from __future__ import annotations
+
+from tenants.core.events import Event, Tell
+from tenants.core.names import app_role_name, deploy_role_prefix
+from tenants.edges import catalog, postgres
+from tenants.edges.postgres import run
+from tenants.usecases import audit
+from tenants.usecases.access import Access
+
+
+def suspend(access: Access, name: str, tell: Tell) -> bool:
+    """Shut out the tenant's logins, end its sessions, also those of a deploy, and roll back what it has prepared.
+
+    Waits for no lock that the tenant could hold. Idempotent: False if it was suspended, and then what has come back
+    since is ended again.
+    """
+    access.require_admin(f"tenants suspend {name}")
+    new = _want(access, name, suspended=True)
+    connection = access.connection
+    logins = catalog.entries_with_logins(connection)[name].logins
+    at_work = [row["role"] for row in postgres.rows(connection, "roles_of", prefix=deploy_role_prefix(name))]
+    ended = postgres.scalar(connection, "sessions", roles=[*logins, *at_work])
+    postgres.end_sessions(connection, [*logins, *at_work])
+    prepared = postgres.rows(connection, "prepared", roles=[name, app_role_name(name), *logins, *at_work])
+    for left in prepared:
+        run(connection, "SET ROLE {role}", role=left["role"])
+        try:
+            run(connection, "ROLLBACK PREPARED {gid}", gid=postgres.literal(left["gid"]))
+        finally:
+            run(connection, "RESET ROLE")
+    tell(Event(name, "suspend", f"{len(logins)} logins shut out, {ended} sessions ended"))
+    if prepared:
+        tell(Event(name, "suspend", f"{len(prepared)} prepared transactions rolled back"))
+    return new
+
+
+def resume(access: Access, name: str) -> bool:
+    """Let the tenant's logins in again. False if they were not shut out."""
+    access.require_admin(f"tenants resume {name}")
+    return _want(access, name, suspended=False)
+
+
+def _want(access: Access, name: str, *, suspended: bool) -> bool:
+    access.entry(name)
+    catalog.ensure(access.connection)
+    with postgres.roles_locked(access.connection):
+        new = catalog.suspend(access.connection, name, suspended=suspended)
+        audit.repair(access.connection, access.me.superuser, {name})
+    return new
