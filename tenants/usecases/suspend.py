@@ -7,7 +7,7 @@ part of what it is wanted to be, so no `apply`, deploy or nightly run lets it in
 from __future__ import annotations
 
 from tenants.core.events import Event, Tell
-from tenants.core.names import app_role_name, deploy_role_prefix
+from tenants.core.names import app_role_name, deploy_role_prefix, visitor_role_prefix
 from tenants.edges import catalog, postgres
 from tenants.edges.postgres import run
 from tenants.usecases import audit
@@ -24,7 +24,8 @@ def suspend(access: Access, name: str, tell: Tell) -> bool:
     new = _want(access, name, suspended=True)
     connection = access.connection
     logins = catalog.entries_with_logins(connection)[name].logins
-    at_work = [row["role"] for row in postgres.rows(connection, "roles_of", prefix=deploy_role_prefix(name))]
+    prefixes = (deploy_role_prefix(name), visitor_role_prefix(name))
+    at_work = [row["role"] for prefix in prefixes for row in postgres.rows(connection, "roles_of", prefix=prefix)]
     ended = postgres.scalar(connection, "sessions", roles=[*logins, *at_work])
     postgres.end_sessions(connection, [*logins, *at_work])
     prepared = postgres.rows(connection, "prepared", roles=[name, app_role_name(name), *logins, *at_work])
