@@ -1,0 +1,56 @@
+"""What is in an archive: rows and digests of its tables, however the text is cut into pieces."""
+
+from __future__ import annotations
+
+import hashlib
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tenants.core.contents import SEQUENCES, Contents, Tally
+
+ROWS = st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\n\\"), max_size=12), max_size=6)
+TABLES = st.dictionaries(st.sampled_from(["a.b", 'a."C d"', 'a."q""(x) FROM"', "a.e"]), ROWS, max_size=4)
+
+
+def text_of(tables: dict[str, list[str]], columns: str = " (x, y)") -> bytes:
+    parts = ["--\n-- PostgreSQL database dump\n--\n\n\\restrict abc\nSET x = 1;\n\n"]
+    for name, rows in tables.items():
+        parts += [f"COPY {name}{columns or ' '} FROM stdin;\n", *(row + "\n" for row in rows), "\\.\n\n\n--\n-- more\n"]
+    parts += ["SELECT pg_catalog.setval('a.s', 4, true);\n", "\n--\n-- done\n"]
+    return "".join(parts).encode()
+
+
+def tally(pieces: list[bytes]) -> dict[str, Contents]:
+    found = Tally()
+    for piece in pieces:
+        found.feed(piece)
+    return found.done()
+
+
+@given(tables=TABLES, cuts=st.lists(st.integers(0, 2000), max_size=20), columns=st.sampled_from([" (x, y)", ""]))
+def test_rows_and_digests_are_the_same_however_the_text_is_cut(
+    tables: dict[str, list[str]], cuts: list[int], columns: str
+) -> None:
+    text = text_of(tables, columns)
+    at = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    found = tally([text[start:end] for start, end in pairwise(at)])
+    assert found.pop(SEQUENCES).rows == 1
+    assert set(found) == set(tables)
+    for name, rows in tables.items():
+        data = "".join(row + "\n" for row in rows).encode()
+        assert found[name] == Contents(len(rows), len(data), hashlib.sha256(data).hexdigest())
+
+
+def test_a_row_that_differs_and_a_sequence_that_differs_are_seen() -> None:
+    one = tally([text_of({"a.b": ["1\t2"]})])
+    assert one != tally([text_of({"a.b": ["1\t3"]})])
+    assert one != tally([text_of({"a.b": ["1\t2"]}).replace(b"4, true", b"5, true")])
+
+
+def test_memory_is_bounded_where_no_table_begins() -> None:
+    found = Tally()
+    for _ in range(100):
+        found.feed(b"-- no table\n" * 10_000)
+    assert len(found._outside) < 200_000
