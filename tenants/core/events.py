@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Stage = Literal[
-    "plan", "create", "lock", "snapshot", "migrate", "prove", "record", "restore", "nightly", "drop", "clean"
+    "plan", "create", "lock", "snapshot", "migrate", "prove", "record", "restore", "nightly", "drop", "clean", "audit"
 ]
 
 

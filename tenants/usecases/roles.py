@@ -38,8 +38,7 @@ def search_path(tenant: str) -> str:
 def make_owner(connection: Connection, me: Identity, tenant: str) -> None:
     """Make the owner and its schema. To be called within `roles_locked`."""
     run(connection, "CREATE ROLE {owner} NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE", owner=tenant)
-    if not me.superuser:
-        run(connection, "GRANT {owner} TO {me}", owner=tenant, me=me.role)
+    postgres.look_after(connection, me, tenant)
     run(connection, "GRANT {group} TO {owner}", group=MEMBERS_ROLE, owner=tenant)
     run(connection, "GRANT TEMPORARY ON DATABASE {database} TO {owner}", database=me.database, owner=tenant)
     make_schema(connection, tenant)
@@ -60,8 +59,7 @@ def make_app_role(connection: Connection, me: Identity, tenant: str) -> None:
     """Make the role that the app runs as; the audit's rules give it its grants. To be called within `roles_locked`."""
     app = app_role_name(tenant)
     run(connection, "CREATE ROLE {app} NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE", app=app)
-    if not me.superuser:
-        run(connection, "GRANT {app} TO {me}", app=app, me=me.role)
+    postgres.look_after(connection, me, app)
     run(connection, "GRANT TEMPORARY ON DATABASE {database} TO {app}", database=me.database, app=app)
 
 
@@ -84,6 +82,7 @@ def make_reader(connection: Connection, me: Identity, role: str, tenants: Sequen
         role=role,
         verifier=postgres.literal(verifier),
     )
+    postgres.look_after(connection, me, role)
     names = {"role": role, "database": me.database}
     path = postgres.comma(*tenants)
     run(connection, "ALTER ROLE {role} IN DATABASE {database} SET search_path = {path}", **names, path=path)
@@ -110,8 +109,7 @@ def _make(
         verifier=postgres.literal(verifier),
         until=postgres.literal(until.isoformat() if until else "infinity"),
     )
-    if not me.superuser:  # who may clean up behind it only as a member
-        run(connection, "GRANT {login} TO {me}", login=login.role, me=me.role)
+    postgres.look_after(connection, me, login.role)
     membership = " WITH INHERIT FALSE, SET TRUE" if me.version >= 160000 else ""
     connection.execute(compose("GRANT {owner} TO {login}", **names) + postgres.raw(membership))
     run(connection, "ALTER ROLE {login} IN DATABASE {database} SET role = {owner}", **names)
