@@ -307,7 +307,7 @@ SELECT d.tenant,
        format('%s that %s makes%s, to %s', lower(w.what), o.rolname, coalesce(' in ' || n.nspname, ''),
               coalesce(g.rolname, 'PUBLIC')) AS object,
        format('ALTER DEFAULT PRIVILEGES FOR ROLE %I%s REVOKE ALL ON %s FROM %s CASCADE', o.rolname,
-              coalesce(format(' IN SCHEMA %I', n.nspname), ''), w.what, coalesce(quote_ident(g.rolname), 'PUBLIC')) AS fix
+              coalesce(' IN SCHEMA ' || quote_ident(n.nspname), ''), w.what, coalesce(quote_ident(g.rolname), 'PUBLIC')) AS fix
 FROM (
     SELECT coalesce(r.tenant, s.tenant) AS tenant, p.*
     FROM pg_default_acl p LEFT JOIN roles r ON r.oid = p.defaclrole LEFT JOIN schemas s ON s.oid = p.defaclnamespace
