@@ -34,7 +34,7 @@ class Rule:
     @property
     def reads_passwords(self) -> bool:
         """Only a superuser may."""
-        return "pg_authid" in self.query
+        return "rolpassword" in self.query
 
 
 @dataclass(frozen=True)
