@@ -314,6 +314,22 @@ def test_an_admin_that_cannot_look_after_tenants_is_told_before_it_makes_one(man
     assert "another admin's" in told.err and "owner of schema tenants" in told.err
 
 
+@pytest.mark.every_server
+def test_a_superusers_audit_takes_what_the_admin_gave_to_a_stranger_and_leaves_the_admin_its_own(
+    managed: Place,
+) -> None:
+    done(managed, "create", "fruits")
+    admins = managed.environment["DATABASE_URL"]
+    managed.database.sql("CREATE ROLE stranger")
+    managed.database.sql("GRANT fruits TO stranger", url=admins)
+    managed.environment["DATABASE_URL"] = managed.database.url
+    mended = done(managed, "audit", "--fix", "--json").json["mended"]
+    assert [f["object"] for f in mended if f["rule"] == "stranger-is-member"] == ["stranger in fruits"]
+    assert managed.database.sql("SELECT pg_has_role('stranger', 'fruits', 'MEMBER')") == [(False,)]
+    managed.environment["DATABASE_URL"] = admins
+    done(managed, "drop", "fruits", "--yes")
+
+
 REACH = """
     CREATE FUNCTION fruits.reach() RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $f$
     DECLARE s text;
