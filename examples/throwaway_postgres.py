@@ -70,6 +70,7 @@ def throwaway_postgres(folder: Path, binaries: Path | None = None) -> Iterator[S
     port = _free_port()
     settings = [f"port={port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off"]
     settings += ["max_connections=60", "shared_buffers=32MB", "log_statement=ddl", "autovacuum=off"]
+    settings += ["max_prepared_transactions=2"]
     argv = [str(binaries / "postgres"), "-D", str(data), *(part for s in settings for part in ("-c", s))]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(

@@ -30,10 +30,18 @@ def audit(tenant: tuple[str, ...], fix: bool, rules: bool, as_json: bool) -> int
     for name in tenant:
         check_name(name)
     with options.access("audit") as access:
-        mended = audits.fix(access, tenant) if fix else []
-        findings = audits.audit(access, tenant)
+        repaired = audits.fix(access, tenant, render.Progress()) if fix else audits.Repaired([], [])
+        mended, tried = repaired.mended, {(left.rule, left.object): left for left in repaired.left}
+        findings = [tried.get((found.rule, found.object), found) for found in audits.audit(access, tenant)]
+        passed_over = audits.passed_over(access)
     if as_json:
-        render.answer({"findings": [_document(f) for f in findings], "mended": [_document(f) for f in mended]})
+        render.answer(
+            {
+                "findings": [_document(f) for f in findings],
+                "mended": [_document(f) for f in mended],
+                "passed_over": passed_over,
+            }
+        )
     else:
         for finding in mended:
             click.echo(f"mended    {finding.rule.id}: {finding.object}")
@@ -44,17 +52,27 @@ def audit(tenant: tuple[str, ...], fix: bool, rules: bool, as_json: bool) -> int
             click.echo(f"          {finding.rule.meaning}")
             if finding.fix:
                 click.echo(f"          {finding.fix};")
+            if finding.needs:
+                click.echo(f"          That takes {finding.needs}.")
+        if passed_over:
+            click.echo(
+                f"passed over, since they read passwords, which takes a superuser: {', '.join(passed_over)}", err=True
+            )
         if not findings:
             click.echo("nothing is wrong")
     if not findings:
         return 0
-    mendable = any(f.fix and f.rule.kind != "ask" for f in findings)
-    found = Pending(
-        f"the audit has {counted(len(findings), 'finding')}",
-        next="tenants audit --fix" if mendable and not fix else "look at each, and run its SQL as the admin",
-    )
+    found = Pending(f"the audit has {counted(len(findings), 'finding')}", next=_next(findings, fix=fix))
     click.echo(render.failure(found), err=True)
     return found.exit_code
+
+
+def _next(findings: list[audits.Finding], *, fix: bool) -> str:
+    if not fix and any(f.fix and not f.needs and f.rule.kind != "ask" for f in findings):
+        return "tenants audit --fix"
+    if all(f.needs for f in findings):
+        return "have the server's owner run the SQL; where nobody can, docs/design.md says what it means"
+    return "look at each, and run its SQL as the admin"
 
 
 def _document(finding: audits.Finding) -> dict[str, str | None]:
@@ -65,6 +83,7 @@ def _document(finding: audits.Finding) -> dict[str, str | None]:
         "object": finding.object,
         "meaning": finding.rule.meaning,
         "fix": finding.fix,
+        "needs": finding.needs,
     }
 
 

@@ -39,6 +39,8 @@ class Thing:
     """Why no tenant may have it."""
     secured: bool = False
     """Whether it is a table with row level security."""
+    beyond: bool = False
+    """Whether it belongs to a role whose rights the admin has not."""
     names_schema: bool = False
     """Whether it is a function whose text names its schema."""
     follows: bool = False
@@ -105,6 +107,9 @@ def plan(
     chosen = {k for k, t in here.items() if t.name in tables and t.kind in (*_TABLES, "VIEW", "MATERIALIZED VIEW")}
     moving = _closure(chosen, here, edges) if tables else {k for k, t in here.items() if not t.obstacle}
     problems += [f"{by_key[k]} cannot be a tenant's: {by_key[k].obstacle}" for k in moving if by_key[k].obstacle]
+    problems += [
+        f"{by_key[k]} belongs to {by_key[k].owner}, which the admin is not" for k in moving if by_key[k].beyond
+    ]
     problems += _crossings(moving, by_key, edges)
     if source != target:
         problems += _clashes(target, moving, by_key)
@@ -126,7 +131,7 @@ def plan(
     by_name = [str(t) for t in moves if t.kind in ("ROUTINE", "TYPE", "SEQUENCE")]
     if bridges and by_name:
         notes.append(f"the running app finds tables and views as before, but not, by their names: {', '.join(by_name)}")
-    return Adoption(source, target, moves, tuple(steps), bridges, tuple(dict.fromkeys(problems)), tuple(notes))
+    return Adoption(source, target, moves, tuple(steps), bridges, tuple(sorted(set(problems))), tuple(notes))
 
 
 def quoted(name: str) -> str:

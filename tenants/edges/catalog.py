@@ -70,7 +70,13 @@ def version(connection: Connection) -> int:
                 next=f"rename it: ALTER SCHEMA {CATALOG_SCHEMA} RENAME TO …",
             )
         return 0
-    row = connection.execute("SELECT version FROM tenants.catalog").fetchone()
+    try:
+        row = connection.execute("SELECT version FROM tenants.catalog").fetchone()
+    except postgres.NotAllowed:
+        raise Refused(
+            f"the catalog of database {identity.database!r} is another admin's, and {identity.role} may not read it",
+            next="use the URL that the tenants were made with, that of the owner of schema tenants",
+        ) from None
     found = int(row[0]) if row else 0
     if found > len(catalog_steps()):
         raise Refused(
@@ -87,7 +93,7 @@ def ensure(connection: Connection) -> None:
     with postgres.roles_locked(connection):
         done = version(connection)
         if done == 0:
-            _make_group(connection)
+            _make_group(connection, postgres.identify(connection))
         for step in catalog_steps()[done:]:
             connection.execute(step)
         if done == 0:
@@ -95,15 +101,22 @@ def ensure(connection: Connection) -> None:
         connection.execute("UPDATE tenants.catalog SET version = %s", [len(catalog_steps())])
 
 
-def _make_group(connection: Connection) -> None:
+def _make_group(connection: Connection, me: postgres.Identity) -> None:
     """The group belongs to the whole server; another database of it may have made it already."""
-    query = """SELECT rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls
+    query = """SELECT rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls,
+                      pg_has_role(oid, 'MEMBER WITH ADMIN OPTION')
                FROM pg_roles WHERE rolname = %s"""
     found = connection.execute(query, [MEMBERS_ROLE]).fetchone()
     if found is None:
         postgres.run(connection, "CREATE ROLE {role} NOLOGIN", role=MEMBERS_ROLE)
+        postgres.look_after(connection, me, MEMBERS_ROLE)
     elif found[0]:
         raise Refused(f"role {MEMBERS_ROLE!r} exists and is not ours: it can do more than a group of tenants may")
+    elif not me.superuser and not found[1] and me.version >= 160000:  # until then CREATEROLE is enough
+        raise Refused(
+            f"role {MEMBERS_ROLE!r} was made by another admin of this server, and {me.role} may not add to it",
+            next=f'as that admin, or as a superuser: GRANT "{MEMBERS_ROLE}" TO "{me.role}" WITH ADMIN OPTION',
+        )
 
 
 def server(connection: Connection) -> str:
@@ -192,7 +205,8 @@ def add_extension(connection: Connection, tenant: str, name: str) -> bool:
 def add_reader(connection: Connection, role: str, tenants: Sequence[str], verifier: str) -> None:
     """Of the verifier a digest is kept, to notice when it is changed."""
     connection.execute(
-        "INSERT INTO tenants.readers (role, tenants, verifier) VALUES (%s, %s, %s)",
+        """INSERT INTO tenants.readers (role, tenants, verifier) VALUES (%s, %s, %s)
+           ON CONFLICT (role) DO UPDATE SET tenants = excluded.tenants, verifier = excluded.verifier""",
         [role, list(tenants), hashlib.sha256(verifier.encode()).hexdigest()],
     )
 

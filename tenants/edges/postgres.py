@@ -11,7 +11,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
@@ -118,6 +118,9 @@ class Identity:
     login: str
     superuser: bool
     manager: bool
+    """Whether it may make roles and schemas."""
+    inherits: bool
+    """Whether it has the rights of roles that it is a member of. Since PostgreSQL 16 each membership says so itself."""
     database: str
     version: int
     catalog_schema: bool
@@ -133,6 +136,18 @@ class Identity:
 
 def identify(connection: Connection) -> Identity:
     return Identity(**rows(connection, "identify")[0])
+
+
+def look_after(connection: Connection, me: Identity, role: str) -> None:
+    """Let an admin who is no superuser look after the role: end its sessions, give away or drop what it owns, take part
+    in its grants. That takes the role's own rights. A superuser has them.
+
+    Since PostgreSQL 16 who makes a role may administer it, and grants itself the rest; until then CREATEROLE is enough
+    for everything, and the option is there for the day on which the server is upgraded.
+    """
+    if not me.superuser:
+        options = " WITH INHERIT TRUE, SET TRUE" if me.version >= 160000 else " WITH ADMIN OPTION"
+        connection.execute(compose("GRANT {role} TO {me}", role=role, me=me.role) + raw(options))
 
 
 def server_version(connection: Connection) -> str:
@@ -217,7 +232,8 @@ def take_lock(connection: Connection, key: int, tenant: str | None) -> bool:
     for row in rows(connection, "lock_holder", key=key):
         owner, mark, _ = str(row["role"] or "").partition("~")
         if mark and owner != tenant:
-            connection.execute("SELECT pg_terminate_backend(%s)", [row["pid"]])
+            with suppress(NotAllowed):  # of a role that is not ours: who waits is told who it is
+                connection.execute("SELECT pg_terminate_backend(%s)", [row["pid"]])
     return False
 
 
@@ -241,7 +257,8 @@ def roles_locked(connection: Connection) -> Iterator[None]:
     except (pg.InsufficientPrivilege, pg.FeatureNotSupported) as error:
         raise Refused(
             f"PostgreSQL does not let {connection.info.user} do that: {printable(error_text(error))}",
-            next="use the URL of a superuser, or of a role with CREATEROLE that owns the database",
+            next="use the URL of a superuser, or of the role with CREATEROLE that owns the database and has made its "
+            "tenants; what that one lacks: tenants audit",
         ) from None
     finally:
         unlock(connection, _ROLES)

@@ -124,6 +124,11 @@ def open_access(settings: Settings, purpose: str) -> Iterator[Access]:
             raise Refused(
                 f"PostgreSQL at {settings.database.where} is too old", next="update it to PostgreSQL 14 or later"
             )
+        if me.admin and not me.superuser and not me.inherits and me.version < 160000:
+            raise Refused(
+                f"{me.role} is NOINHERIT: it has no right over the roles that it makes, and cannot look after tenants",
+                next=f'ALTER ROLE "{me.role}" INHERIT; it may do that itself',
+            )
         if me.admin:
             yield Access(settings, connection, me, None)
             return

@@ -288,15 +288,12 @@ def _run(access: Access, statements: Sequence[str]) -> None:
 
 def _settle(access: Access, name: str) -> None:
     """Owners, grants and limits as the catalog wants them. Raises Refused if something cannot be brought about."""
-    kinds: tuple[audit.Kind, ...] = ("repair", "safe")
-    audit.repair(access.connection, access.me.superuser, {name}, kinds)
-    rules = [rule for rule in audit.rules() if rule.kind in kinds]
-    if left := audit.find(access.connection, access.me.superuser, rules, {name}):
-        raise Refused(
-            f"{left[0].object}: {left[0].rule.meaning}",
-            data="untouched",
-            next="that is not in our power; a superuser can adopt it",
-        )
+    done = audit.repair(access.connection, access.me, {name}, ("repair", "safe"))
+    for finding in done.left:
+        if finding.rule.id in ("schema-owner", "object-owner"):
+            raise Refused(
+                f"{finding.object}: {finding.rule.meaning}", data="untouched", next=f"that takes {finding.needs}"
+            )
 
 
 def _record(access: Access, name: str, heads: Sequence[str], snapshot: str | None, took: float) -> Record:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Set
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal, LiteralString, cast
 
+from tenants.core.events import Event, Stage, Tell
 from tenants.core.names import printable
 from tenants.edges import catalog, postgres, sql
-from tenants.edges.postgres import Connection
+from tenants.edges.postgres import Connection, Identity
 from tenants.usecases.access import Access
 
 Severity = Literal["critical", "high", "medium", "low"]
@@ -31,6 +31,11 @@ class Rule:
     meaning: str
     query: str
 
+    @property
+    def reads_passwords(self) -> bool:
+        """Only a superuser may."""
+        return "rolpassword" in self.query
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -38,6 +43,17 @@ class Finding:
     tenant: str | None
     object: str
     fix: str | None
+    needs: str | None = None
+    """Who can run the fix, in words, where the admin may not."""
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What became of the findings that have a fix."""
+
+    mended: list[Finding]
+    left: list[Finding]
+    """Those whose fix the admin may not run; each says who can."""
 
 
 @cache
@@ -60,53 +76,79 @@ def audit(access: Access, tenants: Iterable[str] = ()) -> list[Finding]:
     if not catalog.version(access.connection):
         return []
     catalog.ensure(access.connection)
-    return find(access.connection, access.me.superuser, rules(), set(tenants))
+    return find(access.connection, access.me, rules(), set(tenants))
 
 
-def fix(access: Access, tenants: Iterable[str] = ()) -> list[Finding]:
-    """Mend what needs no person, of the tenants named, or of all and of the database. Returns what was mended."""
+def passed_over(access: Access) -> list[str]:
+    """The rules that nobody has looked at: those that read passwords, where the admin is no superuser."""
+    return [] if access.me.superuser else [rule.id for rule in rules() if rule.reads_passwords]
+
+
+def fix(access: Access, tenants: Iterable[str], tell: Tell) -> Repaired:
+    """Mend what needs no person, of the tenants named, or of all and of the database."""
     access.require_admin("tenants audit --fix")
     catalog.ensure(access.connection)
+    wanted = set(tenants)
     with postgres.roles_locked(access.connection):
-        return repair(access.connection, access.me.superuser, set(tenants), ("repair", "safe"))
+        if not wanted:
+            tell_ways_in(access, "audit", tell)
+        return repair(access.connection, access.me, wanted, ("repair", "safe"))
+
+
+def tell_ways_in(access: Access, stage: Stage, tell: Tell) -> None:
+    """Before PUBLIC loses its reach: who comes in through it alone, what that opens, and that it is kept by name."""
+    rule = [rule for rule in rules() if rule.id == "public-ways-in"]
+    for finding in find(access.connection, access.me, rule, set()):
+        tell(Event("PUBLIC", stage, f"loses its reach, but by name this is kept: {finding.object}"))
 
 
 def mend(access: Access, tenant: str) -> list[Finding]:
     """Bring one tenant back to what the catalog wants of it, after its tables have changed."""
     with postgres.roles_locked(access.connection):
-        return repair(access.connection, access.me.superuser, {tenant})
+        return repair(access.connection, access.me, {tenant}).mended
 
 
-def find(connection: Connection, superuser: bool, wanted: Iterable[Rule], tenants: Set[str | None]) -> list[Finding]:
+def find(connection: Connection, me: Identity, wanted: Iterable[Rule], tenants: Set[str | None]) -> list[Finding]:
     """What the rules find. Those that read passwords need a superuser and are passed over without."""
     beginning = sql.statement("audit_ours")
     found = []
     for rule in wanted:
-        if "pg_authid" in rule.query and not superuser:
+        if rule.reads_passwords and not me.superuser:
             continue
         for row in postgres.dict_rows(connection, f"{beginning}\n{rule.query}"):
             if not tenants or row["tenant"] in tenants:
-                found.append(Finding(rule, row["tenant"], printable(row["object"]), row["fix"]))
+                found.append(Finding(rule, row["tenant"], printable(row["object"]), row["fix"], row.get("needs")))
     return found
 
 
 def repair(
-    connection: Connection, superuser: bool, tenants: Set[str | None], kinds: Iterable[Kind] = ("repair",)
-) -> list[Finding]:
+    connection: Connection, me: Identity, tenants: Set[str | None], kinds: Iterable[Kind] = ("repair",)
+) -> Repaired:
     """Run the fixes of those kinds for the tenants named (all, if none is), until the rules find nothing more.
 
-    To be called within `roles_locked`. Returns what was mended. Effects are checked: what the rules still find after
-    their fixes ran could not be mended, and stays for `audit`.
+    To be called within `roles_locked`. Effects are checked: PostgreSQL answers a REVOKE that has done nothing with a
+    mere warning. A fix that is known to be out of the admin's reach is not tried.
     """
     wanted = [rule for rule in rules() if rule.kind in kinds]
-    mended: list[Finding] = []
+    tried: dict[Finding, str] = {}
     for _ in range(3):  # a fix may uncover another one: a role that exists now has no settings yet
-        open_ = [f for f in find(connection, superuser, wanted, tenants) if f.fix and f not in mended]
+        found = find(connection, me, wanted, tenants)
+        open_ = [finding for finding in found if finding.fix and not finding.needs and finding not in tried]
         for finding in open_:
-            with suppress(postgres.NotAllowed), connection.transaction():
-                connection.execute(cast("LiteralString", finding.fix))
-        mended += open_
+            tried[finding] = "nothing came of it"
+            try:
+                with connection.transaction():
+                    connection.execute(cast("LiteralString", finding.fix))
+            except postgres.NotAllowed as error:
+                tried[finding] = printable(postgres.error_text(error))
         if not open_:
             break
-    left = find(connection, superuser, wanted, tenants)
-    return [finding for finding in mended if finding not in left]
+    else:
+        found = find(connection, me, wanted, tenants)
+    mended = [finding for finding in tried if finding not in found]
+    left = [
+        f if f.needs else replace(f, needs=f"more than {me.role}'s rights ({tried.get(f, 'not tried')})")
+        for f in found
+        if f.fix
+    ]
+    return Repaired(mended, left)

@@ -50,7 +50,7 @@ def add(access: Access, name: str, *, owner: bool = False) -> Created:
 def _make(access: Access, name: str, *, owner: bool) -> roles.Login:
     entry = access.entry(name)
     login = roles.make_login(access.connection, access.me, name, "app" if entry.app_role and not owner else "owner")
-    audit.repair(access.connection, access.me.superuser, {name})
+    audit.repair(access.connection, access.me, {name})
     return login
 
 

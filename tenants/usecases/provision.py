@@ -11,7 +11,7 @@ from tenants.core.limits import Limits
 from tenants.core.names import app_role_name, check_name
 from tenants.edges import catalog, postgres
 from tenants.edges.catalog import Entry, Record
-from tenants.edges.postgres import compose, run
+from tenants.edges.postgres import run
 from tenants.edges.store import open_store
 from tenants.usecases import audit, locks, roles, snapshots
 from tenants.usecases.access import Access
@@ -61,13 +61,14 @@ def create(
         if with_login and not entry.logins:
             login = roles.make_login(connection, me, name, "app" if entry.app_role else "owner")
             changed.append(f"login {login.role}")
-        _keep_ways_in(access, tell)
-        mended = audit.repair(connection, me.superuser, {name, None})
-        changed += [_words(finding) for finding in mended if found or finding.tenant is None]
+        audit.tell_ways_in(access, "create", tell)
+        repaired = audit.repair(connection, me, {name, None})
+        changed += [_words(finding) for finding in repaired.mended if found or finding.tenant is None]
     for what in changed:
         tell(Event(name, "create", what))
-    for finding in _still_open(access):
-        tell(Event("PUBLIC", "create", f"still reaches {finding.object}: only its owner can take that", failed=True))
+    for left in repaired.left:
+        text = f"left as it is, {left.rule.id}: {left.object}. It takes {left.needs}: {left.fix}"
+        tell(Event(left.tenant or "database", "create", text, failed=True))
     last = login.role if login else entry.logins[-1] if entry.logins else None
     return Created(name, entry.project, last, url_of(access, login), tuple(changed))
 
@@ -76,8 +77,15 @@ def apply(access: Access, names: Sequence[str], tell: Tell) -> dict[str, tuple[s
     """Bring the tenants named, or all, to what the catalog wants of them. Returns what was changed of each; a second
     call changes nothing."""
     access.require_admin("tenants apply")
+    told: set[Event] = set()
+
+    def once(event: Event) -> None:  # what is so of the database is found again with each tenant
+        if event not in told:
+            told.add(event)
+            tell(event)
+
     return {
-        name: create(access, name, None, tell, with_login=False).changed for name in names or list(access.entries())
+        name: create(access, name, None, once, with_login=False).changed for name in names or list(access.entries())
     }
 
 
@@ -98,28 +106,6 @@ def _want(access: Access, name: str, limits: Limits | None, app_role: bool | Non
 
 def _words(finding: audit.Finding) -> str:
     return f"mended {finding.rule.id}: {finding.object}"
-
-
-def _still_open(access: Access) -> list[audit.Finding]:
-    """What PUBLIC still reaches."""
-    rules = [rule for rule in audit.rules() if rule.id == "public-reach"]
-    return audit.find(access.connection, access.me.superuser, rules, set())
-
-
-def _keep_ways_in(access: Access, tell: Tell) -> None:
-    """Before PUBLIC loses its reach: logins that are not ours and came in through it keep what they had, by name: the
-    way into the database, and schema public of this one."""
-    connection = access.connection
-    for finding in _still_open(access):
-        kind, _, database = finding.object.partition(" ")
-        for row in postgres.rows(connection, "logins_through_public", database=database) if kind == "database" else []:
-            role = row["role"]
-            run(connection, "GRANT CONNECT, TEMPORARY ON DATABASE {name} TO {role}", name=database, role=role)
-            if database == access.me.database:
-                rights = "USAGE" if access.me.version >= 150000 else "USAGE, CREATE"
-                grant = compose("ON SCHEMA public TO {role}", role=role)
-                connection.execute(postgres.raw("GRANT ") + postgres.raw(rights) + postgres.raw(" ") + grant)
-            tell(Event(role, "create", f"keeps its way into database {database}, now by a grant of its own"))
 
 
 def show(access: Access, name: str) -> dict[str, Any]:
@@ -194,6 +180,8 @@ def drop(access: Access, name: str, tell: Tell, *, no_snapshot: bool = False, wa
 def _remove(access: Access, entry: Entry) -> None:
     connection, me = access.connection, access.me
     logins = list(catalog.entries_with_logins(connection)[entry.name].logins)
+    app = app_role_name(entry.name)
+    own = [*logins, entry.name, *([app] if postgres.rows(connection, "names_taken", name=app) else [])]
     asides = [row["name"] for row in postgres.rows(connection, "asides") if row["tenant"] == entry.name]
     with postgres.roles_locked(connection):
         for login in logins:
@@ -203,6 +191,4 @@ def _remove(access: Access, entry: Entry) -> None:
         for schema in [entry.name, *asides]:
             run(connection, "DROP SCHEMA IF EXISTS {schema} CASCADE", schema=schema)
         catalog.remove_tenant(connection, entry.name)
-    app = app_role_name(entry.name)
-    apps = [app] if postgres.rows(connection, "names_taken", name=app) else []
-    roles.remove_roles(connection, me, access.settings.database, [*logins, *apps, entry.name], None)
+    roles.remove_roles(connection, me, access.settings.database, own, None)

@@ -40,8 +40,7 @@ def search_path(tenant: str) -> str:
 def make_owner(connection: Connection, me: Identity, tenant: str) -> None:
     """Make the owner and its schema. To be called within `roles_locked`."""
     run(connection, "CREATE ROLE {owner} NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE", owner=tenant)
-    if not me.superuser:
-        run(connection, "GRANT {owner} TO {me}", owner=tenant, me=me.role)
+    postgres.look_after(connection, me, tenant)
     run(connection, "GRANT {group} TO {owner}", group=MEMBERS_ROLE, owner=tenant)
     run(connection, "GRANT TEMPORARY ON DATABASE {database} TO {owner}", database=me.database, owner=tenant)
     make_schema(connection, tenant)
@@ -62,8 +61,7 @@ def make_app_role(connection: Connection, me: Identity, tenant: str) -> None:
     """Make the role that the app runs as; the audit's rules give it its grants. To be called within `roles_locked`."""
     app = app_role_name(tenant)
     run(connection, "CREATE ROLE {app} NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE", app=app)
-    if not me.superuser:
-        run(connection, "GRANT {app} TO {me}", app=app, me=me.role)
+    postgres.look_after(connection, me, app)
     run(connection, "GRANT TEMPORARY ON DATABASE {database} TO {app}", database=me.database, app=app)
 
 
@@ -86,6 +84,7 @@ def make_reader(connection: Connection, me: Identity, role: str, tenants: Sequen
         role=role,
         verifier=postgres.literal(verifier),
     )
+    postgres.look_after(connection, me, role)
     names = {"role": role, "database": me.database}
     path = postgres.comma(*tenants)
     run(connection, "ALTER ROLE {role} IN DATABASE {database} SET search_path = {path}", **names, path=path)
@@ -112,8 +111,7 @@ def _make(
         verifier=postgres.literal(verifier),
         until=postgres.literal(until.isoformat() if until else "infinity"),
     )
-    if not me.superuser:  # who may clean up behind it only as a member
-        run(connection, "GRANT {login} TO {me}", login=login.role, me=me.role)
+    postgres.look_after(connection, me, login.role)
     membership = " WITH INHERIT FALSE, SET TRUE" if me.version >= 160000 else ""
     connection.execute(compose("GRANT {owner} TO {login}", **names) + postgres.raw(membership))
     run(connection, "ALTER ROLE {login} IN DATABASE {database} SET role = {owner}", **names)
@@ -171,8 +169,12 @@ def reading(
 ) -> Iterator[DatabaseUrl]:
     """A URL that may read the relations of a schema that is no tenant's yet, for as long as the block lasts, and do
     nothing else. `relations` are quoted. To be used under the tenant's lock, as `acting_as` is."""
-    left = [row["role"] for row in postgres.rows(connection, "roles_of", prefix=deploy_role_prefix(tenant))]
-    remove_roles(connection, me, url, left, None)
+
+    def clear() -> None:
+        found = postgres.rows(connection, "roles_of", prefix=deploy_role_prefix(tenant))
+        remove_roles(connection, me, url, [row["role"] for row in found], None)
+
+    clear()
     login = Login(deploy_role_name(tenant, catalog.token()), _password())
     names = {"role": login.role, "schema": schema, "database": me.database}
     try:
@@ -181,8 +183,7 @@ def reading(
             until = postgres.literal((datetime.now(UTC) + timedelta(hours=DEPLOY_ROLE_HOURS)).isoformat())
             words = "CREATE ROLE {role} LOGIN " + _NO_RIGHTS + " PASSWORD {verifier} VALID UNTIL {until}"
             run(connection, words, role=login.role, verifier=verifier, until=until)
-            if not me.superuser:
-                run(connection, "GRANT {role} TO {me}", role=login.role, me=me.role)
+            postgres.look_after(connection, me, login.role)
             run(connection, "GRANT CONNECT ON DATABASE {database} TO {role}", **names)
             run(connection, "GRANT USAGE ON SCHEMA {schema} TO {role}", **names)
             run(connection, "GRANT SELECT ON ALL SEQUENCES IN SCHEMA {schema} TO {role}", **names)
@@ -195,7 +196,7 @@ def reading(
                 )
         yield url.as_login(login.role, login.password)
     finally:
-        remove_roles(connection, me, url, [login.role], None)
+        clear()
 
 
 def clean_up(connection: Connection, me: Identity, tenant: str, url: DatabaseUrl) -> list[str]:

@@ -46,7 +46,13 @@ def extension(access: Access, name: str, wanted: str) -> bool:
         )
     with postgres.roles_locked(access.connection):
         if found[0]["schema"] is None:
-            run(access.connection, "CREATE EXTENSION {name} SCHEMA {schema}", name=wanted, schema=EXTENSIONS_SCHEMA)
+            try:
+                run(access.connection, "CREATE EXTENSION {name} SCHEMA {schema}", name=wanted, schema=EXTENSIONS_SCHEMA)
+            except postgres.NotAllowed:
+                raise Refused(
+                    f"extension {wanted} takes a superuser: it is none that PostgreSQL lets {access.me.role} make",
+                    next=f'as one, in this database: CREATE EXTENSION "{wanted}" SCHEMA {EXTENSIONS_SCHEMA}',
+                ) from None
         new = catalog.add_extension(access.connection, name, wanted)
     return new or found[0]["schema"] is None
 
@@ -71,5 +77,5 @@ def reader(access: Access, name: str, of: Sequence[str]) -> tuple[str, DatabaseU
     with postgres.roles_locked(connection):
         login, verifier = roles.make_reader(connection, me, role, of)
         catalog.add_reader(connection, role, of, verifier)
-        audit.repair(connection, me.superuser, set(of))
+        audit.repair(connection, me, set(of))
     return role, access.settings.database.as_login(login.role, login.password)

@@ -52,5 +52,5 @@ def _want(access: Access, name: str, *, suspended: bool) -> bool:
     catalog.ensure(access.connection)
     with postgres.roles_locked(access.connection):
         new = catalog.suspend(access.connection, name, suspended=suspended)
-        audit.repair(access.connection, access.me.superuser, {name})
+        audit.repair(access.connection, access.me, {name})
     return new

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from support import Place
+from support import NAME, Place
 
 SHOP = """
     CREATE TYPE mood AS ENUM ('fresh', 'ripe');
@@ -317,3 +317,37 @@ def test_only_the_admin_adopts(shop: Place) -> None:
     for options in (["--from", "public"], ["--finish"], ["--undo"]):
         done = shop.tenants("adopt", "pears", *options, DATABASE_URL=url)
         assert done.code == 2 and "needs the admin's URL" in done.err
+
+
+@pytest.mark.every_server
+def test_an_admin_that_is_no_superuser_adopts_what_is_its_own_and_is_told_what_is_not(shop: Place) -> None:
+    server = shop.database.server
+    shop.database.sql(f"""
+        CREATE ROLE boss LOGIN CREATEROLE PASSWORD 'boss-secret';
+        ALTER DATABASE "{NAME}" OWNER TO boss; ALTER SCHEMA public OWNER TO boss
+    """)
+    theirs = server.url(NAME, "boss", "boss-secret")
+    before = shop.database.dump("public")
+    done = shop.tenants("adopt", "fruits", "--from", "public", DATABASE_URL=theirs)
+    assert done.code == 2 and "table public.items belongs to postgres, which the admin is not" in done.err, done.said
+    assert shop.database.dump("public") == before and "fruits" not in shop.database.roles()
+
+    shop.database.sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public AUTHORIZATION boss")
+    owned = SHOP.replace("CREATE TYPE span AS RANGE (subtype = int)", "CREATE DOMAIN span AS int4range")
+    shop.database.sql(owned, url=theirs)  # the functions of a range type are the server's
+    done = shop.tenants("adopt", "fruits", "--from", "public", "--json", DATABASE_URL=theirs)
+    assert done.code == 0, done.said
+    assert {who for _, who in lying_in(shop, "fruits")} == {"fruits"}
+    assert shop.database.sql("INSERT INTO items (name) VALUES ('fig') RETURNING id", url=theirs)
+    assert len(shop.database.sql("SELECT * FROM items", url=done.json["url"])) == 3
+    assert shop.tenants("adopt", "fruits", "--undo", DATABASE_URL=theirs).code == 0
+    assert {who for _, who in lying_in(shop, "public")} == {"boss"}
+
+
+def test_a_bridge_that_stands_for_a_week_is_told(shop: Place) -> None:
+    assert shop.tenants("adopt", "fruits", "--from", "public").code == 0
+    assert shop.tenants("audit").code == 0
+    shop.database.sql("UPDATE tenants.adopted SET adopted_at = now() - interval '8 days'")
+    assert {f["rule"] for f in shop.tenants("audit", "--json").json["findings"]} == {"bridge"}
+    shop.tenants("adopt", "fruits", "--finish")
+    assert shop.tenants("audit").code == 0

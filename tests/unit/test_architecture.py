@@ -127,7 +127,8 @@ def test_the_programs_room_asks_for_versions_and_starts_the_rest_in_the_sandbox(
         for node in ast.walk(TREES["tenants.edges.programs"])
         if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("subprocess.")
     ]
-    assert len(starts) == 1 and "'--version'" in starts[0]
+    versions, attended = starts
+    assert "'--version'" in versions and "preexec_fn=_attended" in attended  # psql, for the person at the terminal
 
 
 def test_the_library_never_prints_or_asks() -> None:

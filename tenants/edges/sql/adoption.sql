@@ -82,6 +82,7 @@ SELECT t.classid::oid || '/' || t.objid AS key,
        e.extname::text AS extension,
        t.obstacle,
        t.secured,
+       NOT pg_has_role(t.owner, 'USAGE') AS beyond,
        t.kind = 'ROUTINE' AND n.nspname <> 'pg_catalog' AND EXISTS (
            SELECT FROM pg_proc p WHERE p.oid = t.objid AND strpos(p.prosrc, quote_ident(n.nspname) || '.') > 0) AS names_schema,
        current_setting('server_version_num')::int >= 170000  -- before, a multirange had an owner of its own

@@ -1,5 +1,6 @@
 -- The rules of the audit. Each selects (tenant, object, fix): whom it concerns, what it found, and the SQL that mends it,
--- quoted by the server itself, null where a person has to decide. They read catalogs alone, with search_path = pg_catalog.
+-- quoted by the server itself, null where a person has to decide. A rule whose fix may be out of the admin's reach, where
+-- that is no superuser, selects `needs` as well: who can run it. They read catalogs alone, with search_path = pg_catalog.
 --
 -- repair: that tenant is brought to what the catalog wants by the fix; `apply` runs it.  safe: `audit --fix` runs it as
 -- well.  ask: a person has to look first.
@@ -27,8 +28,20 @@ WITH ours AS (
     JOIN (SELECT role, tenant || CASE kind WHEN 'app' THEN '~app' ELSE '' END AS acts_as FROM tenants.logins) l USING (role)
     LEFT JOIN pg_db_role_setting s
         ON s.setrole = r.oid AND s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+), memberships AS (  -- since PostgreSQL 16 each has a grantor, who alone takes it back, and options of its own
+    SELECT m.roleid, m.member, coalesce((to_jsonb(m) ->> 'set_option')::boolean, true) AS may_set,
+           CASE WHEN current_setting('server_version_num')::int >= 160000
+                THEN format(' GRANTED BY %I', pg_get_userbyid(m.grantor)) ELSE '' END AS granted_by
+    FROM pg_auth_members m
+), open_to_all AS (
+    SELECT 'database ' || d.datname AS object, format('DATABASE %I', d.datname) AS target, d.datdba AS owner,
+           coalesce(d.datacl, acldefault('d', d.datdba)) AS acl
+    FROM pg_database d WHERE d.datname IN (current_database(), 'postgres', 'template1')
+    UNION ALL
+    SELECT 'schema public', 'SCHEMA public', n.nspowner, coalesce(n.nspacl, acldefault('n', n.nspowner))
+    FROM pg_namespace n WHERE n.nspname = 'public'
 ), inside AS (
-    SELECT s.tenant, s.owner, o.type, o.objid, o.grant_as, o.alter_as, o.owned_by, o.acl,
+    SELECT s.tenant, s.owner, o.classid, o.objid, o.type, o.grant_as, o.alter_as, o.owned_by, o.acl,
            (pg_identify_object(o.classid, o.objid, 0)).identity
     FROM schemas s
     JOIN LATERAL (
@@ -62,7 +75,9 @@ WITH ours AS (
 
 -- name: rule_role_superuser
 -- critical safe: A role of a tenant is superuser: it can read and change everything on the server.
-SELECT tenant, role AS object, format('ALTER ROLE %I NOSUPERUSER', role) AS fix FROM roles WHERE rolsuper
+SELECT tenant, role AS object, format('ALTER ROLE %I NOSUPERUSER', role) AS fix,
+       CASE current_setting('is_superuser') WHEN 'off' THEN 'a superuser' END AS needs
+FROM roles WHERE rolsuper
 
 -- name: rule_role_createrole
 -- critical safe: A role of a tenant may make roles, and so give itself rights.
@@ -92,24 +107,46 @@ FROM roles WHERE rolinherit AND kind = 'login'
 
 -- name: rule_member_of_predefined
 -- critical safe: A role of a tenant is a member of one of PostgreSQL's own, with rights over the whole server.
-SELECT r.tenant, r.role || ' in ' || g.rolname AS object, format('REVOKE %I FROM %I', g.rolname, r.role) AS fix
-FROM roles r JOIN pg_auth_members m ON m.member = r.oid JOIN pg_roles g ON g.oid = m.roleid
+SELECT r.tenant, r.role || ' in ' || g.rolname AS object,
+       format('REVOKE %I FROM %I%s CASCADE', g.rolname, r.role, m.granted_by) AS fix
+FROM roles r JOIN memberships m ON m.member = r.oid JOIN pg_roles g ON g.oid = m.roleid
 WHERE starts_with(g.rolname, 'pg_')
 
 -- name: rule_member_of_other
 -- critical safe: A role of a tenant is a member of a role that is not its own: another tenant's, or a stranger's.
-SELECT r.tenant, r.role || ' in ' || g.rolname AS object, format('REVOKE %I FROM %I', g.rolname, r.role) AS fix
-FROM roles r JOIN pg_auth_members m ON m.member = r.oid JOIN pg_roles g ON g.oid = m.roleid
+SELECT r.tenant, r.role || ' in ' || g.rolname AS object,
+       format('REVOKE %I FROM %I%s CASCADE', g.rolname, r.role, m.granted_by) AS fix
+FROM roles r JOIN memberships m ON m.member = r.oid JOIN pg_roles g ON g.oid = m.roleid
 WHERE NOT starts_with(g.rolname, 'pg_')
   AND NOT (r.kind IN ('owner', 'app') AND g.rolname = 'tenants~members')
   AND NOT (r.kind = 'login' AND g.rolname IN (r.tenant, r.tenant || '~app'))
 
 -- name: rule_stranger_is_member
 -- critical safe: A role that is not the tenant's own is a member of one of its roles, and can act as it.
-SELECT r.tenant, g.rolname || ' in ' || r.role AS object, format('REVOKE %I FROM %I', r.role, g.rolname) AS fix
-FROM roles r JOIN pg_auth_members m ON m.roleid = r.oid JOIN pg_roles g ON g.oid = m.member
+SELECT r.tenant, g.rolname || ' in ' || r.role AS object,
+       format('REVOKE %I FROM %I%s CASCADE', r.role, g.rolname, m.granted_by) AS fix
+FROM roles r JOIN memberships m ON m.roleid = r.oid JOIN pg_roles g ON g.oid = m.member
 WHERE NOT g.rolsuper AND g.rolname <> current_user
-  AND NOT starts_with(g.rolname, r.tenant || '~')
+  AND g.oid <> (SELECT nspowner FROM pg_namespace WHERE nspname = 'tenants')  -- the admin, where a superuser looks
+  AND NOT starts_with(g.rolname, coalesce(r.tenant, r.role) || '~')
+
+-- name: rule_admin_is_member
+-- high repair: The admin is no superuser, and lacks a membership that it takes to look after a tenant's role.
+SELECT w.tenant, w.role AS object,
+       format('GRANT %I TO %I WITH %s', w.role, current_user,
+              CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'ADMIN OPTION'
+                   WHEN w.admin THEN 'INHERIT TRUE, SET TRUE' ELSE 'ADMIN TRUE, INHERIT TRUE, SET TRUE' END) AS fix,
+       CASE WHEN current_setting('server_version_num')::int >= 160000 AND NOT w.admin THEN 'a superuser' END AS needs
+FROM (
+    SELECT r.tenant, r.role, pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION') AS admin,
+           pg_has_role(r.oid, 'USAGE') AND EXISTS (
+               SELECT FROM memberships m WHERE m.roleid = r.oid AND m.may_set
+                                           AND m.member = (SELECT oid FROM pg_roles WHERE rolname = current_user)) AS acts
+    FROM roles r
+    UNION ALL
+    SELECT NULL, rolname, pg_has_role(oid, 'MEMBER WITH ADMIN OPTION'), true FROM pg_roles WHERE rolname = 'tenants~members'
+) w
+WHERE current_setting('is_superuser') = 'off' AND NOT (w.admin AND w.acts)
 
 -- name: rule_login_acts_as
 -- high repair: A login does not become its tenant's role as its session begins.
@@ -128,14 +165,14 @@ WHERE NOT coalesce(l.settings @> ARRAY['search_path=' || quote_ident(l.tenant) |
 -- name: rule_login_limits
 -- medium repair: A login is without a limit that its tenant has, so one app can slow down all others.
 SELECT l.tenant, l.role || ' ' || w.name AS object,
-       format('ALTER ROLE %I IN DATABASE %I SET %s = %L', l.role, current_database(), w.name, w.value) AS fix
+       format('ALTER ROLE %I IN DATABASE %I SET %s = %L', l.role, current_database(), w.name, w.value) AS fix,
+       CASE WHEN w.name = 'temp_file_limit' AND current_setting('is_superuser') = 'off' THEN 'a superuser' END AS needs
 FROM logins l
 JOIN tenants.tenants t ON t.name = l.tenant
 CROSS JOIN LATERAL (VALUES ('statement_timeout', t.statement_timeout), ('lock_timeout', t.lock_timeout),
                            ('idle_in_transaction_session_timeout', t.idle_timeout),
-                           ('temp_file_limit', CASE current_setting('is_superuser') WHEN 'on' THEN t.temp_file_limit END)
-                   ) AS w (name, value)
-WHERE w.value IS NOT NULL AND NOT coalesce(l.settings @> ARRAY[w.name || '=' || w.value], false)
+                           ('temp_file_limit', t.temp_file_limit)) AS w (name, value)
+WHERE NOT coalesce(l.settings @> ARRAY[w.name || '=' || w.value], false)
 
 -- name: rule_login_connections
 -- medium repair: A login may open more connections than its tenant is to have, and take those of others.
@@ -216,17 +253,33 @@ WHERE strpos(r.rolname, '~connect~') > 0
   AND NOT EXISTS (SELECT FROM pg_stat_activity a
                   WHERE a.usename <> r.rolname AND a.application_name = left('tenants ' || r.rolname, 63))
 
+-- name: rule_public_ways_in
+-- medium repair: A role has its way in through PUBLIC alone: before PUBLIC loses its reach, it is given the same by name.
+-- That is so for logins, and for groups that a login can act as: those need all but the way into the database.
+SELECT NULL::text AS tenant, format('%s: %s on %s', s.rolname, p.rights, t.object) AS object,
+       format('GRANT %s ON %s TO %I', p.rights, t.target, s.rolname) AS fix
+FROM open_to_all t
+JOIN pg_roles s ON NOT s.rolsuper AND strpos(s.rolname, '~') = 0 AND NOT starts_with(s.rolname, 'pg_')
+CROSS JOIN LATERAL (
+    SELECT string_agg(a.privilege_type, ', ' ORDER BY a.privilege_type) AS rights
+    FROM aclexplode(t.acl) a
+    WHERE a.grantee = 0 AND (s.rolcanlogin OR a.privilege_type <> 'CONNECT')
+      AND NOT EXISTS (SELECT FROM aclexplode(t.acl) b WHERE b.grantee <> 0 AND b.privilege_type = a.privilege_type
+                      AND pg_has_role(s.oid, b.grantee, 'USAGE'))
+) p
+WHERE p.rights IS NOT NULL AND pg_has_role(t.owner, 'USAGE')
+  AND s.rolname NOT IN (SELECT role FROM ours)
+  AND (s.rolcanlogin OR EXISTS (
+      SELECT FROM pg_roles l
+      WHERE l.rolcanlogin AND NOT l.rolsuper AND strpos(l.rolname, '~') = 0 AND pg_has_role(l.oid, s.oid, 'MEMBER')))
+ORDER BY t.object, s.rolname
+
 -- name: rule_public_reach
 -- high repair: PUBLIC, and so every login of the server, still reaches a database or the schema public.
-SELECT NULL::text AS tenant, 'database ' || d.datname AS object, format('REVOKE ALL ON DATABASE %I FROM PUBLIC', d.datname) AS fix
-FROM pg_database d
-WHERE d.datname IN (current_database(), 'postgres', 'template1')
-  AND EXISTS (SELECT FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a WHERE a.grantee = 0)
-UNION ALL
-SELECT NULL, 'schema public', 'REVOKE ALL ON SCHEMA public FROM PUBLIC'
-FROM pg_namespace n
-WHERE n.nspname = 'public'
-  AND EXISTS (SELECT FROM aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a WHERE a.grantee = 0)
+SELECT NULL::text AS tenant, t.object, format('REVOKE ALL ON %s FROM PUBLIC', t.target) AS fix,
+       CASE WHEN NOT pg_has_role(t.owner, 'USAGE') THEN pg_get_userbyid(t.owner) || ', who owns it, or a superuser' END AS needs
+FROM open_to_all t
+WHERE EXISTS (SELECT FROM aclexplode(t.acl) a WHERE a.grantee = 0)
 
 -- name: rule_public_tables
 -- medium ask: A table lies in schema public, where it belongs to nobody: `tenants adopt` gives it a tenant.
@@ -253,7 +306,7 @@ FROM schemas s WHERE s.nspowner <> s.owner
 -- name: rule_schema_grants
 -- high safe: A role that is not the tenant's own may use its schema, or make things in it.
 SELECT s.tenant, s.schema || ' to ' || coalesce(g.rolname, 'PUBLIC') AS object,
-       format('REVOKE ALL ON SCHEMA %I FROM %s', s.schema, coalesce(quote_ident(g.rolname), 'PUBLIC')) AS fix
+       format('REVOKE ALL ON SCHEMA %I FROM %s CASCADE', s.schema, coalesce(quote_ident(g.rolname), 'PUBLIC')) AS fix
 FROM schemas s CROSS JOIN LATERAL aclexplode(s.nspacl) a LEFT JOIN pg_roles g ON g.oid = a.grantee
 WHERE a.grantee <> s.owner
   AND NOT (coalesce(g.rolname, '') = s.tenant || '~app' AND a.privilege_type = 'USAGE')
@@ -263,15 +316,44 @@ GROUP BY s.tenant, s.schema, g.rolname
 
 -- name: rule_object_grants
 -- high safe: Something in a tenant's schema is granted to PUBLIC or to a role that is not the tenant's own.
-SELECT i.tenant, i.type || ' ' || i.identity || ' to ' || coalesce(g.rolname, 'PUBLIC') AS object,
-       format('REVOKE ALL ON %s %s FROM %s', i.grant_as, i.identity, coalesce(quote_ident(g.rolname), 'PUBLIC')) AS fix
-FROM inside i CROSS JOIN LATERAL aclexplode(i.acl) a LEFT JOIN pg_roles g ON g.oid = a.grantee
+SELECT i.tenant, i.type || ' ' || i.identity || c.name || ' to ' || coalesce(g.rolname, 'PUBLIC') AS object,
+       format('REVOKE ALL ON %s %s FROM %s CASCADE', i.grant_as, i.identity, coalesce(quote_ident(g.rolname), 'PUBLIC')) AS fix
+FROM inside i
+CROSS JOIN LATERAL (
+    SELECT '' AS name, i.acl
+    UNION ALL SELECT ' (' || attname || ')', attacl FROM pg_attribute
+    WHERE i.classid = 'pg_class'::regclass AND attrelid = i.objid AND attacl IS NOT NULL AND NOT attisdropped
+) c
+CROSS JOIN LATERAL aclexplode(c.acl) a LEFT JOIN pg_roles g ON g.oid = a.grantee
 WHERE a.grantee <> i.owner
   AND coalesce(g.rolname, '') <> i.tenant || '~app'
   AND NOT (i.type IN ('function', 'type') AND a.grantee = 0)  -- PostgreSQL's default; the schema itself is closed
   AND NOT (a.privilege_type = 'SELECT' AND EXISTS (
       SELECT FROM tenants.readers r WHERE r.role = g.rolname AND i.tenant = ANY (r.tenants)))
-GROUP BY i.tenant, i.type, i.grant_as, i.identity, g.rolname
+GROUP BY i.tenant, i.type, i.grant_as, i.identity, c.name, g.rolname
+
+-- name: rule_default_grants
+-- high safe: What is made later in a tenant's name would be granted to PUBLIC or to a role that is not the tenant's own.
+SELECT d.tenant,
+       format('%s that %s makes%s, to %s', lower(w.what), o.rolname, coalesce(' in ' || n.nspname, ''),
+              coalesce(g.rolname, 'PUBLIC')) AS object,
+       format('ALTER DEFAULT PRIVILEGES FOR ROLE %I%s REVOKE ALL ON %s FROM %s CASCADE', o.rolname,
+              coalesce(' IN SCHEMA ' || quote_ident(n.nspname), ''), w.what, coalesce(quote_ident(g.rolname), 'PUBLIC')) AS fix
+FROM (
+    SELECT coalesce(r.tenant, s.tenant) AS tenant, p.*
+    FROM pg_default_acl p LEFT JOIN roles r ON r.oid = p.defaclrole LEFT JOIN schemas s ON s.oid = p.defaclnamespace
+) d
+JOIN (VALUES ('r', 'TABLES'), ('S', 'SEQUENCES'), ('f', 'FUNCTIONS'), ('T', 'TYPES'), ('n', 'SCHEMAS'), ('L', 'LARGE OBJECTS')
+     ) AS w (kind, what) ON w.kind = d.defaclobjtype::text
+JOIN pg_roles o ON o.oid = d.defaclrole
+LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace
+CROSS JOIN LATERAL aclexplode(d.defaclacl) a LEFT JOIN pg_roles g ON g.oid = a.grantee
+WHERE d.tenant IS NOT NULL AND a.grantee <> d.defaclrole
+  AND coalesce(g.rolname, '') NOT IN (d.tenant, d.tenant || '~app')
+  AND NOT (a.grantee = 0 AND d.defaclobjtype IN ('f', 'T'))  -- PostgreSQL's default; the schema itself is closed
+  AND NOT (a.privilege_type = 'SELECT' AND d.defaclobjtype = 'r' AND EXISTS (
+      SELECT FROM tenants.readers r WHERE r.role = g.rolname AND d.tenant = ANY (r.tenants)))
+GROUP BY d.tenant, w.what, o.rolname, n.nspname, g.rolname
 
 -- name: rule_object_owner
 -- high safe: Something in a tenant's schema belongs to another role: the tenant's own dump cannot read it.
@@ -493,7 +575,7 @@ SELECT s.tenant, format('%I.alembic_version', s.schema),
 FROM schemas s
 JOIN roles r ON r.tenant = s.tenant AND r.kind = 'app'
 JOIN pg_class c ON c.relnamespace = s.oid AND c.relname = 'alembic_version'
-WHERE has_table_privilege(r.oid, c.oid, 'INSERT, UPDATE, DELETE')
+WHERE has_table_privilege(r.oid, c.oid, 'DELETE') OR has_any_column_privilege(r.oid, c.oid, 'INSERT, UPDATE')
 
 -- name: rule_reader_grants
 -- medium repair: A reader may not read everything of a tenant that it is there for.
@@ -517,7 +599,7 @@ FROM schemas s
 JOIN tenants.readers k ON s.tenant = ANY (k.tenants)
 JOIN roles r ON r.role = k.role
 JOIN pg_class c ON c.relnamespace = s.oid AND (c.relkind IN ('v', 'f') OR c.relrowsecurity)
-WHERE has_table_privilege(r.oid, c.oid, 'SELECT')
+WHERE has_any_column_privilege(r.oid, c.oid, 'SELECT')
 
 -- name: rule_extensions_usable
 -- medium repair: A role of a tenant may not use the schema of extensions, which is in its search_path.

@@ -6,6 +6,7 @@ SELECT current_user::text AS role,
        session_user::text AS login,
        r.rolsuper AS superuser,
        r.rolcreaterole AND has_database_privilege(current_database(), 'CREATE') AS manager,
+       r.rolinherit AS inherits,
        current_database()::text AS database,
        current_setting('server_version_num')::int AS version,
        EXISTS (SELECT FROM pg_namespace WHERE nspname = 'tenants') AS catalog_schema,
@@ -115,19 +116,6 @@ JOIN LATERAL (
 ) found ON found.acl IS NOT NULL
 CROSS JOIN LATERAL aclexplode(found.acl) AS acl
 WHERE n.nspname = %(schema)s AND acl.grantee <> 0 AND acl.grantee <> n.nspowner
-ORDER BY 1;
-
--- name: logins_through_public
--- Logins, other than superusers and ours, that may connect to the database through PUBLIC alone.
-SELECT r.rolname::text AS role
-FROM pg_roles r
-WHERE r.rolcanlogin AND NOT r.rolsuper AND strpos(r.rolname, '~') = 0
-  AND r.oid <> (SELECT datdba FROM pg_database WHERE datname = %(database)s)
-  AND NOT starts_with(r.rolname, 'pg_')
-  AND NOT EXISTS (
-      SELECT FROM pg_database d, aclexplode(d.datacl) a
-      WHERE d.datname = %(database)s AND a.privilege_type = 'CONNECT'
-        AND a.grantee <> 0 AND pg_has_role(r.oid, a.grantee, 'USAGE'))
 ORDER BY 1;
 
 -- name: roles_of
