@@ -193,10 +193,7 @@ def _remove(access: Access, entry: Entry) -> None:
     connection, me = access.connection, access.me
     logins = list(catalog.entries_with_logins(connection)[entry.name].logins)
     asides = [row["name"] for row in postgres.rows(connection, "asides") if row["tenant"] == entry.name]
-    with postgres.roles_locked(connection):
-        for login in logins:
-            run(connection, "ALTER ROLE {role} NOLOGIN", role=login)
-    postgres.end_sessions(connection, logins)
+    roles.shut_out(connection, me, [*logins, entry.name, app_role_name(entry.name)])
     with postgres.roles_locked(connection):
         for schema in [entry.name, *asides]:
             run(connection, "DROP SCHEMA IF EXISTS {schema} CASCADE", schema=schema)
