@@ -96,14 +96,15 @@ def repair(
     """Run the fixes of those kinds for the tenants named (all, if none is), until the rules find nothing more.
 
     To be called within `roles_locked`. Returns what was mended. Effects are checked: what the rules still find after
-    their fixes ran could not be mended, and stays for `audit`.
+    their fixes ran could not be mended, and stays for `audit`; be it that we may not, or that the tenant itself holds a
+    lock on it, which must not keep the others from being mended.
     """
     wanted = [rule for rule in rules() if rule.kind in kinds]
     mended: list[Finding] = []
     for _ in range(3):  # a fix may uncover another one: a role that exists now has no settings yet
         open_ = [f for f in find(connection, superuser, wanted, tenants) if f.fix and f not in mended]
         for finding in open_:
-            with suppress(postgres.NotAllowed), connection.transaction():
+            with suppress(postgres.NotAllowed, postgres.Locked), connection.transaction():
                 connection.execute(cast("LiteralString", finding.fix))
         mended += open_
         if not open_:
