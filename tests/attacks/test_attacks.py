@@ -3,16 +3,23 @@ gives, or does no harm, and nothing that is not the attacker's has changed."""
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 
+import psycopg
 import pytest
-from attacks import statements
+from attacks import bounded, statements
 from attacks.attempt import Told
 from attacks.model import Attack, Way
 from attacks.world import World, world
 from throwaway_postgres import Server, throwaway_postgres
+
+from tenants.edges import sql
+from tenants.edges.postgres import lock_key
+from tenants.usecases import audit
 
 SETTINGS = ("max_prepared_transactions=5",)
 
@@ -69,3 +76,60 @@ def test_statements_are_refused_or_do_no_harm(server: Server) -> None:
                 changed.append((way, attacks))
     wrong += [f"{way}: it was {culprit(server, way, attacks)}" for way, attacks in changed]
     assert not wrong, "\n".join(wrong)
+
+
+THRESHOLDS = {"1 hour": "0 seconds", "> 10000000": ">= 0", "> 0.1": "> 0", "1 minute": "0 seconds"}
+"""What a rule waits for before it speaks, and what a test does not wait for."""
+
+
+def named(one: World, rule: str) -> list[str]:
+    """What that rule of the audit finds of the attacker, with its own query, less the time that it waits."""
+    (query,) = (r.query for r in audit.rules() if r.id == rule)
+    for patience, none in THRESHOLDS.items():
+        query = query.replace(patience, none)
+    rows = one.database.sql(f"SET search_path = pg_catalog; {sql.statement('audit_ours')}\n{query}")
+    return [found for tenant, found, _ in rows if tenant == "fruits"]
+
+
+def hold(one: World, attack: Attack, url: str) -> psycopg.Connection:
+    """A session that has said the attack's lines, and stays."""
+    session = psycopg.connect(url, autocommit=True, prepare_threshold=None)
+    with psycopg.connect(url) as other:
+        code = re.sub(r"\{key:(.*?)\}", lambda found: str(lock_key(found[1])), attack.code)
+        if "{snapshot}" in code:
+            other.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            code = code.replace("{snapshot}", str(other.execute("SELECT pg_export_snapshot()").fetchone()[0]))  # type: ignore[index]
+        for line in code.splitlines():
+            if line.startswith("& "):
+                session.pgconn.send_query(line[2:].encode())
+            else:
+                session.execute(line.encode())
+    return session
+
+
+@pytest.mark.every_server
+def test_who_holds_on_is_named_and_one_command_ends_it(server: Server) -> None:
+    with world(server, "--size", "1MB") as one, ExitStack() as stack:
+        sessions = []
+        for attack in bounded.HELD.attacks:
+            assert attack.rule
+            url = one.app if attack.ways[0] == "app" else one.login
+            session = stack.enter_context(closing(hold(one, attack, url)))
+            if attack.id == "hold-notifications":
+                one.database.sql("SELECT pg_notify('loot', n || repeat('x', 7000)) FROM generate_series(1, 30) n")
+            found = named(one, attack.rule)
+            mine = [f for f in found if f"pid {session.info.backend_pid} " in f] if "pid" in str(found) else found
+            assert mine, f"{attack.id} is not named: {found}"
+            sessions.append(session)
+        rules = {finding["rule"] for finding in one.place.tenants("audit", "fruits", "--json").json["findings"]}
+        assert rules >= {a.rule for a in bounded.HELD.attacks} - {"long-transaction", "notifications"}
+        done = one.place.tenants("suspend", "fruits")
+        assert done.code == 0, done.said
+        for attack, session in zip(bounded.HELD.attacks, sessions, strict=True):
+            assert attack.rule
+            assert named(one, attack.rule) == [], attack.id
+            with pytest.raises(psycopg.OperationalError):
+                session.execute("SELECT 1")
+        assert one.database.sql("SELECT gid FROM pg_prepared_xacts") == [("theirs",)]
+        assert one.place.tenants("resume", "fruits").code == 0
+        assert one.database.sql("SELECT 1", url=one.login) == [(1,)]

@@ -207,7 +207,7 @@ def as_sql(statements: Sequence[tuple[str, str]], answering: set[str]) -> str:
 
 
 @contextmanager
-def world(server: Server) -> Iterator[World]:
+def world(server: Server, *limits: str) -> Iterator[World]:
     with fresh_database(server) as database, tempfile.TemporaryDirectory(prefix="world-") as name:
         folder = Path(name)
         place = Place(folder, database)
@@ -219,7 +219,7 @@ def world(server: Server) -> Iterator[World]:
         for tenant in ("apples", "fruits"):
             place.revision(tenant, "0001", body)
         place.deployed()
-        made = place.tenants("create", "fruits", "--app-role", "--json")
+        made = place.tenants("create", "fruits", "--app-role", *limits, "--json")
         assert made.code == 0, made.said
         login, theirs = place.tenants("login", "fruits", "--owner", "--json").json["url"], place.url_of("apples")
         database.sql(APPLES + ";" + FRUITS + ";" + ADMINS)
