@@ -14,7 +14,7 @@ import click
 import psycopg
 
 from tenants import __version__
-from tenants.cli import agent, audit, deploy, provision, render, snapshots
+from tenants.cli import adopt, agent, audit, deploy, provision, render, snapshots
 from tenants.core.errors import TenantsError, UsageError
 from tenants.core.settings import DatabaseUrl
 from tenants.edges import postgres
@@ -45,6 +45,7 @@ for command in (
     *provision.COMMANDS,
     *snapshots.COMMANDS,
     *agent.COMMANDS,
+    *adopt.COMMANDS,
     *audit.COMMANDS,
 ):
     cli.add_command(command)

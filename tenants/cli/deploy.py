@@ -131,9 +131,14 @@ def _show(result: Result) -> None:
 @click.command()
 @options.as_json
 def live(as_json: bool) -> None:
-    """Note that the release of GIT_REV is serving (Dokku's postdeploy)."""
+    """Note that the release of GIT_REV is serving (Dokku's postdeploy).
+
+    With a tenant's own URL, what an adoption has left in the place of its tables is taken down: nobody needs it now.
+    """
     with options.access("live") as access:
         marked = _mark(access)
+        if access.own and (bridges := catalog.take_bridges_down(access.connection)):
+            click.echo(f"{access.own}   {bridges} views in the place of its tables are taken down", err=True)
     if as_json:
         render.answer({"live": marked})
     for name in [] if as_json else marked:

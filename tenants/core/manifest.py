@@ -38,7 +38,7 @@ class Manifest:
     verified_at: datetime
     """When the archive had been read back from storage and matched `sha256`."""
     reason: str
-    """deploy, nightly, manual, restore or drop."""
+    """deploy, nightly, manual, restore, drop or adopt."""
     heads: tuple[str, ...]
     git_rev: str | None
     database: str
@@ -54,6 +54,8 @@ class Manifest:
     raw_sha256: str
     grantees: tuple[str, ...] = ()
     """Roles other than the owner that the archive grants something to: they must exist when it is restored."""
+    schema: str | None = None
+    """The schema that the archive holds, where that is not the tenant's own: what was there before an adoption."""
 
     @property
     def revision(self) -> str | None:
@@ -101,6 +103,7 @@ class Manifest:
         digests = (self.sha256, self.raw_sha256)
         if not (
             all(isinstance(text, str) and len(text.encode()) < 200 for text in (*texts, *self.heads, *self.grantees))
+            and (self.schema is None or (isinstance(self.schema, str) and len(self.schema.encode()) < 64))
             and (self.git_rev is None or re.fullmatch(r"[0-9a-f]{7,64}", self.git_rev))
             and all(isinstance(digest, str) and re.fullmatch(r"[0-9a-f]{64}", digest) for digest in digests)
             and all(type(count) is int and 0 <= count < 1 << 63 for count in (self.size, self.raw_size))

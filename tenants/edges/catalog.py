@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from tenants.core.adoption import Adoption
 from tenants.core.errors import Refused
 from tenants.core.limits import DEFAULT, Limits
 from tenants.core.limits import NAMES as limit_names
@@ -200,6 +201,44 @@ def readers(connection: Connection) -> dict[str, tuple[str, ...]]:
     """All readers, and the tenants that each may read."""
     rows = connection.execute("SELECT role, tenants FROM tenants.readers ORDER BY role")
     return {role: tuple(tenants) for role, tenants in rows}
+
+
+def add_adopted(connection: Connection, tenant: str, adoption: Adoption) -> None:
+    """Note what was moved into the tenant's schema, whose it was, and what stands in its place."""
+    for thing in adoption.moves:
+        connection.execute(
+            """INSERT INTO tenants.adopted (tenant, source, kind, rest, owner, bridge) VALUES (%s, %s, %s, %s, %s, %s)
+               ON CONFLICT (tenant, kind, rest) DO UPDATE
+               SET source = excluded.source, owner = excluded.owner, bridge = excluded.bridge, adopted_at = now()""",
+            [tenant, adoption.source, thing.kind, thing.rest, thing.owner, thing in adoption.bridges],
+        )
+
+
+def adopted(connection: Connection, tenant: str) -> tuple[str | None, dict[tuple[str, str], str]]:
+    """From which schema the tenant has adopted something last, and the former owners, by kind and identity."""
+    query = "SELECT source, kind, rest, owner FROM tenants.adopted WHERE tenant = %s ORDER BY adopted_at"
+    found = postgres.dict_rows(connection, query, [tenant])
+    return (found[-1]["source"] if found else None), {(row["kind"], row["rest"]): row["owner"] for row in found}
+
+
+def forget_adopted(connection: Connection, tenant: str) -> None:
+    connection.execute("DELETE FROM tenants.adopted WHERE tenant = %s", [tenant])
+
+
+def bridges(connection: Connection, tenant: str) -> list[str]:
+    """The views that stand in the place of what the tenant has adopted, quoted."""
+    query = "SELECT format('%%I.%%s', source, rest) FROM tenants.adopted WHERE tenant = %s AND bridge ORDER BY 1"
+    return [row[0] for row in connection.execute(query, [tenant])]
+
+
+def forget_bridges(connection: Connection, tenant: str) -> None:
+    connection.execute("UPDATE tenants.adopted SET bridge = false WHERE tenant = %s", [tenant])
+
+
+def take_bridges_down(connection: Connection) -> int:
+    """The same, by the tenant itself, whose login this session is; views and all. Returns how many there were."""
+    row = connection.execute("SELECT tenants.take_bridges_down()").fetchone() if version(connection) >= 3 else None
+    return int(row[0]) if row else 0
 
 
 def remove_tenant(connection: Connection, name: str) -> None:

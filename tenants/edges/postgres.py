@@ -29,7 +29,7 @@ Connection = psycopg.Connection[TupleRow]
 Row = dict[str, Any]
 DatabaseError = psycopg.Error
 NotAllowed = pg.InsufficientPrivilege
-Locked = pg.LockNotAvailable
+LockNotToBeHad = (pg.LockNotAvailable, pg.DeadlockDetected)
 
 CONNECT_SECONDS = 10
 MAX_HEADS, MAX_LENGTH = 100, 255
@@ -280,6 +280,11 @@ def end_sessions(connection: Connection, roles: Sequence[str], *, seconds: float
         seconds=seconds,
         what=f"sessions of {', '.join(names)} do not end",
     )
+
+
+def quoted(identity: LiteralString) -> sql.SQL:
+    """An identity as the server wrote it, quoted, in its catalogs."""
+    return sql.SQL(identity)
 
 
 def raw(text: LiteralString) -> sql.SQL:

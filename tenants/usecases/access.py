@@ -50,15 +50,19 @@ class Access:
                 next=f"where DATABASE_URL is the admin's (the control app, or the server): {command}",
             )
 
-    def taken(self, name: str) -> Refused | None:
-        """Why no tenant of that name can be made: something that is not ours bears it. None if nothing does."""
+    def taken(self, name: str, *, besides: Sequence[str] = ()) -> Refused | None:
+        """Why no tenant of that name can be made: something that is not ours bears it. None if nothing does, `besides`
+        what may: `schema`, for one that is adopted."""
         found = [row["what"] for row in postgres.rows(self.connection, "names_taken", name=name)]
+        found = [what for what in found if what not in besides]
         if not found or name in self.entries():  # somebody has made it just now
             return None
         return Refused(
             f"a {' and a '.join(found)} named {name!r} exists already and is not a tenant of this catalog; "
             "it is not taken over",
-            next="choose another name for the tenant, or rename what is there",
+            next=f"tenants adopt {name} --from {name}   (or choose another name for the tenant)"
+            if found == ["schema"]
+            else "choose another name for the tenant, or rename what is there",
         )
 
     @contextmanager

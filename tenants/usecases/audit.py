@@ -104,7 +104,7 @@ def repair(
     for _ in range(3):  # a fix may uncover another one: a role that exists now has no settings yet
         open_ = [f for f in find(connection, superuser, wanted, tenants) if f.fix and f not in mended]
         for finding in open_:
-            with suppress(postgres.NotAllowed, postgres.Locked), connection.transaction():
+            with suppress(postgres.NotAllowed, *postgres.LockNotToBeHad), connection.transaction():
                 connection.execute(cast("LiteralString", finding.fix))
         mended += open_
         if not open_:

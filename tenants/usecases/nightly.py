@@ -12,7 +12,7 @@ from tenants.core.names import aside_moment
 from tenants.edges import catalog, postgres
 from tenants.edges.catalog import Entry
 from tenants.edges.store import require_store
-from tenants.usecases import audit, locks, logins, roles, snapshots
+from tenants.usecases import adopt, audit, locks, logins, roles, snapshots
 from tenants.usecases.access import Access
 
 KEEP_ASIDE = timedelta(days=7)
@@ -74,6 +74,7 @@ def _one(access: Access, entry: Entry, lock: locks.Lock, tell: Tell) -> str | No
             snapshot = snapshots.take(access, url, entry, "nightly", tell).id
     lock.check()
     _drop_asides(access, entry, tell)
+    adopt.finish_if_moved(access, entry.name, tell)
     for finding in audit.mend(access, entry.name):
         tell(Event(entry.name, "clean", f"{finding.rule.id} mended: {finding.object}"))
     logins.retire(access, entry.name, tell, unused_for=logins.GRACE)

@@ -27,12 +27,13 @@ def create(
     limits: Limits | None = None,
     app_role: bool | None = None,
     with_login: bool = True,
+    adopting: bool = False,
 ) -> Created:
     """Bring the tenant to what is wanted, making it if need be: schema, owner, a login, limits, grants, an entry in
     the catalog; all in one transaction.
 
     Idempotent: a second call changes nothing, drift is mended. Raises Refused if a role, schema or database of that
-    name is there that is not this catalog's.
+    name is there that is not this catalog's; while `adopting`, a schema of that name may be.
     """
     check_name(name)
     project = check_name(project, "project") if project is not None else None
@@ -41,7 +42,7 @@ def create(
     known = access.entries().get(name)
     if known and project and project != known.project:
         raise Refused(f"tenant {name} exists, and its project is {known.project}", next=f"tenants show {name}")
-    if not known and (refusal := access.taken(name)):
+    if not known and (refusal := access.taken(name, besides=["schema"] if adopting else [])):
         raise refusal
     catalog.ensure(connection)
     changed = []

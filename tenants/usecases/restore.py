@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tenants.core.errors import ProgramError, SnapshotError, TenantsError
+from tenants.core.errors import ProgramError, Refused, SnapshotError, TenantsError
 from tenants.core.events import Event, Tell
 from tenants.core.manifest import Manifest
 from tenants.core.names import aside_name, check_name
@@ -64,6 +64,11 @@ def restore(access: Access, name: str, id_: str | None, tell: Tell, *, wait: flo
     began = time.monotonic()
     with locks.tenant_lock(access, name, "restore", tell, wait) as lock:
         manifest = snapshots.find(store, catalog.server(access.connection), name, id_)
+        if manifest.schema not in (None, name):
+            raise Refused(
+                f"snapshot {manifest.id} is of schema {manifest.schema}, as it was before {name} was adopted from it",
+                next=f"tenants adopt {name} --undo gives the tables back; or replay it by hand, as README.md shows",
+            )
         tell(
             Event(
                 name, "restore", f"checking {manifest.id}: {manifest.revision or 'no revision'}, {size(manifest.size)}"

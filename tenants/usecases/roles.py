@@ -139,6 +139,39 @@ def acting_as(connection: Connection, me: Identity, tenant: str, url: DatabaseUr
         clean_up(connection, me, tenant, url)
 
 
+@contextmanager
+def reading(
+    connection: Connection, me: Identity, tenant: str, url: DatabaseUrl, schema: str, relations: Sequence[str]
+) -> Iterator[DatabaseUrl]:
+    """A URL that may read the relations of a schema that is no tenant's yet, for as long as the block lasts, and do
+    nothing else. `relations` are quoted. To be used under the tenant's lock, as `acting_as` is."""
+    left = [row["role"] for row in postgres.rows(connection, "roles_of", prefix=deploy_role_prefix(tenant))]
+    remove_roles(connection, me, url, left, None)
+    login = Login(deploy_role_name(tenant, catalog.token()), _password())
+    names = {"role": login.role, "schema": schema, "database": me.database}
+    try:
+        with postgres.roles_locked(connection):
+            verifier = postgres.literal(postgres.scram_verifier(connection, login.role, login.password))
+            until = postgres.literal((datetime.now(UTC) + timedelta(hours=DEPLOY_ROLE_HOURS)).isoformat())
+            words = "CREATE ROLE {role} LOGIN " + _NO_RIGHTS + " PASSWORD {verifier} VALID UNTIL {until}"
+            run(connection, words, role=login.role, verifier=verifier, until=until)
+            if not me.superuser:
+                run(connection, "GRANT {role} TO {me}", role=login.role, me=me.role)
+            run(connection, "GRANT CONNECT ON DATABASE {database} TO {role}", **names)
+            run(connection, "GRANT USAGE ON SCHEMA {schema} TO {role}", **names)
+            run(connection, "GRANT SELECT ON ALL SEQUENCES IN SCHEMA {schema} TO {role}", **names)
+            for relation in relations:
+                run(
+                    connection,
+                    "GRANT SELECT ON {relation} TO {role}",
+                    relation=postgres.quoted(relation),
+                    role=login.role,
+                )
+        yield url.as_login(login.role, login.password)
+    finally:
+        remove_roles(connection, me, url, [login.role], None)
+
+
 def clean_up(connection: Connection, me: Identity, tenant: str, url: DatabaseUrl) -> list[str]:
     """Remove all deploy roles of the tenant, their sessions and what they own. Returns their names.
 

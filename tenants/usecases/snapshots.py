@@ -6,7 +6,7 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import IO, cast
@@ -15,6 +15,7 @@ import zstandard
 
 from tenants import __version__
 from tenants.core import manifest as manifests
+from tenants.core.adoption import quoted
 from tenants.core.errors import NoSnapshot, ProgramError, SnapshotError, StorageError, Unreadable
 from tenants.core.events import Event, Tell
 from tenants.core.manifest import Manifest
@@ -32,8 +33,18 @@ LOCK_WAIT = "30s"
 """How long pg_dump waits for a table that somebody has locked."""
 
 
-def take(access: Access, url: DatabaseUrl, entry: Entry, reason: str, tell: Tell) -> Manifest:
-    """Take a snapshot of the tenant, as the tenant (`url`), to be called under its lock.
+def take(
+    access: Access,
+    url: DatabaseUrl,
+    entry: Entry,
+    reason: str,
+    tell: Tell,
+    *,
+    schema: str | None = None,
+    without: Sequence[tuple[str, str]] = (),
+) -> Manifest:
+    """Take a snapshot of the tenant, as the tenant (`url`), to be called under its lock. Before an adoption it is one
+    of another `schema`, `without` the relations that stay there, and grants are left out.
 
     pg_dump's archive goes through zstd into storage as a stream: nothing is written to disk, and memory does not grow
     with its size. It is read back and compared with what was sent; then its manifest is written, and only then is there
@@ -51,10 +62,11 @@ def take(access: Access, url: DatabaseUrl, entry: Entry, reason: str, tell: Tell
         observed = access.observe([entry])[0]
         if isinstance(observed.trouble, Unreadable):
             raise SnapshotError(observed.trouble.message, next=observed.trouble.next)
-        grantees = tuple(row["role"] for row in postgres.rows(connection, "grantees", schema=entry.name))
+        grants = postgres.rows(connection, "grantees", schema=entry.name) if schema is None else []
+        grantees = tuple(row["role"] for row in grants)
         database, version = access.me.database, postgres.server_version(connection)
     try:
-        sent = _dump(client, url, entry.name, store, key, tell)
+        sent = _dump(client, url, entry.name, schema, without, store, key, tell)
         _read_back(store, key, sent)
     except BaseException:
         with suppress(StorageError):  # the next run clears it, if storage does not let us now
@@ -79,6 +91,7 @@ def take(access: Access, url: DatabaseUrl, entry: Entry, reason: str, tell: Tell
         raw_size=sent.raw_size,
         raw_sha256=sent.raw_digest.hexdigest(),
         grantees=grantees,
+        schema=schema,
     )
     store.put_new(manifests.manifest_key(server, entry.name, id_), manifest.to_json())
     catalog.add_snapshot(access.connection, manifest)
@@ -105,11 +118,22 @@ class _Sent:
         self.size = self.raw_size = 0
 
 
-def _dump(client: Programs, url: DatabaseUrl, schema: str, store: Store, key: str, tell: Tell) -> _Sent:
+def _dump(
+    client: Programs,
+    url: DatabaseUrl,
+    tenant: str,
+    schema: str | None,
+    without: Sequence[tuple[str, str]],
+    store: Store,
+    key: str,
+    tell: Tell,
+) -> _Sent:
     sent = _Sent()
     compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True).compressobj()
-    pattern = f'--schema="{schema}"'
-    arguments = ("--format=custom", "--compress=0", f"--lock-wait-timeout={LOCK_WAIT}", pattern)
+    arguments = ["--format=custom", "--compress=0", f"--lock-wait-timeout={LOCK_WAIT}"]
+    arguments.append(f"--schema={quoted(schema or tenant)}")
+    if schema:
+        arguments += ["--no-privileges", *(f"--exclude-table={quoted(s)}.{quoted(name)}" for s, name in without)]
     with tempfile.TemporaryFile() as complaints, store.writer(key) as writer:
 
         def send(data: bytes) -> None:
@@ -126,10 +150,11 @@ def _dump(client: Programs, url: DatabaseUrl, schema: str, store: Store, key: st
                 send(compressor.compress(piece))
                 if time.monotonic() - shown > 0.2:
                     shown = time.monotonic()
-                    tell(Event(schema, "snapshot", f"{size(sent.raw_size)} read, {size(sent.size)} sent", live=True))
+                    tell(Event(tenant, "snapshot", f"{size(sent.raw_size)} read, {size(sent.size)} sent", live=True))
             if process.wait() != 0:
                 raise ProgramError(
-                    f"pg_dump of {schema} failed: {_complaint(complaints)}", next=f"tenants snapshot {schema}"
+                    f"pg_dump of {schema or tenant} failed: {_complaint(complaints)}",
+                    next=f"tenants snapshot {tenant}" if schema is None else "mend that, and try again",
                 )
         send(compressor.flush())
     return sent

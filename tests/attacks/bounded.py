@@ -191,6 +191,17 @@ FILLED = Group(
             ended_by=_RESTART,
         ),
         Attack(
+            "hold-mending",
+            "Hold the row of one's own role while the admin mends all tenants, so that the others are not mended",
+            "SET ROLE NONE\nALTER ROLE SESSION_USER SET work_mem = 1024\nBEGIN\nALTER ROLE SESSION_USER SET work_mem = 2048",
+            "a fix that waits for a lock is passed over after 5 s, and the audit goes on telling it",
+            outcome="bounded",
+            ways=_LOGIN,
+            expects=(),
+            rule="long-transaction",
+            ended_by=_SUSPEND,
+        ),
+        Attack(
             "storm",
             "Come back faster than one is shut out",
             "SET ROLE NONE\nBEGIN\nALTER ROLE SESSION_USER PASSWORD 'held'",

@@ -3,8 +3,13 @@ gives, or does no harm, and nothing that is not the attacker's has changed."""
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import socket
+import struct
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -13,15 +18,16 @@ import psycopg
 import pytest
 from attacks import bounded, statements
 from attacks.attempt import Told
-from attacks.model import Attack, Way
+from attacks.model import Attack, Group, Way
 from attacks.world import World, world
+from support import until
 from throwaway_postgres import Server, throwaway_postgres
 
 from tenants.edges import sql
 from tenants.edges.postgres import lock_key
 from tenants.usecases import audit
 
-SETTINGS = ("max_prepared_transactions=5",)
+SETTINGS = ("max_prepared_transactions=5", "authentication_timeout=3s")
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +139,92 @@ def test_who_holds_on_is_named_and_one_command_ends_it(server: Server) -> None:
         assert one.database.sql("SELECT gid FROM pg_prepared_xacts") == [("theirs",)]
         assert one.place.tenants("resume", "fruits").code == 0
         assert one.database.sql("SELECT 1", url=one.login) == [(1,)]
+
+
+def by_id(group: Group, id_: str) -> Attack:
+    return next(attack for attack in group.attacks if attack.id == id_)
+
+
+def refused(url: str, code: str) -> str | None:
+    """The SQLSTATE with which it is."""
+    try:
+        with psycopg.connect(url, autocommit=True) as session:
+            session.execute(code.encode())
+    except psycopg.Error as error:
+        return error.sqlstate or str(error)
+    return None
+
+
+@pytest.mark.every_server
+def test_who_uses_something_up_meets_a_limit_or_is_named_and_ended(server: Server) -> None:
+    with world(server, "--size", "1MB", "--temp-file-limit", "1MB", "--connections", "5") as one:
+        for id_ in ("fill-schema", "fill-large-objects"):
+            attack = by_id(bounded.FILLED, id_)
+            assert attack.rule and named(one, attack.rule) == []
+            one.database.sql(attack.code, url=one.app if id_ == "fill-schema" else one.login)
+            assert len(named(one, attack.rule)) == 1, id_
+        assert refused(one.app, by_id(bounded.FILLED, "fill-files").code) == "53400"
+
+        with ExitStack() as stack:
+            for _ in range(5):
+                stack.enter_context(psycopg.connect(one.login))
+            assert "too many connections for role" in str(refused(one.login, "SELECT 1"))
+            assert refused(one.database.url, "SELECT 1") is None
+
+        with ExitStack() as stack:  # before authentication_timeout has ended them nobody gets in; after it, all do
+            for _ in range(200):
+                knock = stack.enter_context(socket.socket())
+                if knock.connect_ex(("127.0.0.1", server.port)) == 0:
+                    knock.sendall(struct.pack("!ii", 8 + 30, 196608) + b"user\0nobody\0database\0db.main\0\0\0"[:30])
+            until(lambda: refused(one.database.url, "SELECT 1") is None, "the server lets the admin in again")
+
+        hog = psycopg.connect(one.login, autocommit=True)
+        assert not hog.execute("SELECT 1").fetchone() is None
+        with pytest.raises(psycopg.errors.OutOfMemory):
+            hog.execute(by_id(bounded.FILLED, "fill-locks").code.encode())
+        assert "out of shared memory" in str(refused(one.database.url, "SELECT 1"))
+        os.kill(hog.info.backend_pid, signal.SIGTERM)  # what a restart does to every session
+        until(lambda: refused(one.database.url, "SELECT 1") is None, "the server has locks again")
+        hog.close()
+
+
+def test_a_tenant_that_holds_its_own_role_keeps_nobody_from_being_mended(server: Server) -> None:
+    with world(server) as one, closing(hold(one, by_id(bounded.FILLED, "hold-mending"), one.login)):
+        one.database.sql("ALTER ROLE apples LOGIN; ALTER ROLE fruits CREATEDB")
+        for command in (["apply"], ["audit", "--fix"]):
+            done = one.place.tenants(*command, "--json")
+            assert done.code in (0, 3), done.said
+        powers = one.database.sql("SELECT rolname FROM pg_roles WHERE rolname IN ('apples', 'fruits') AND rolcanlogin")
+        assert powers == []
+        found = one.place.tenants("audit", "--json").json["findings"]
+        assert {f["tenant"] for f in found if f["rule"] == "role-own-settings"} == {"fruits"}
+
+
+def test_a_tenant_that_comes_back_again_and_again_is_shut_out_all_the_same(server: Server) -> None:
+    with world(server) as one:
+        over = threading.Event()
+        attack = by_id(bounded.FILLED, "storm")
+
+        def storm() -> None:
+            while not over.is_set():
+                try:
+                    with closing(psycopg.connect(one.login, autocommit=True)) as session:
+                        for line in attack.code.splitlines():
+                            session.execute(line.encode())
+                        over.wait()
+                except psycopg.Error:
+                    continue
+
+        threads = [threading.Thread(target=storm) for _ in range(6)]
+        try:
+            for thread in threads:
+                thread.start()
+            until(lambda: one.database.sql("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"), "they wait")
+            done = one.place.tenants("suspend", "fruits")
+            assert done.code == 0, done.said
+            assert "not permitted to log in" in str(refused(one.login, "SELECT 1"))
+            assert one.database.sql("SELECT FROM pg_stat_activity WHERE usename LIKE 'fruits~%'") == []
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()

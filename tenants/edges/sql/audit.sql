@@ -28,7 +28,7 @@ WITH ours AS (
     LEFT JOIN pg_db_role_setting s
         ON s.setrole = r.oid AND s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
 ), inside AS (
-    SELECT s.tenant, s.owner, o.type, o.grant_as, o.alter_as, o.owned_by, o.acl,
+    SELECT s.tenant, s.owner, o.type, o.objid, o.grant_as, o.alter_as, o.owned_by, o.acl,
            (pg_identify_object(o.classid, o.objid, 0)).identity
     FROM schemas s
     JOIN LATERAL (
@@ -40,8 +40,21 @@ WITH ours AS (
         UNION ALL
         SELECT 'function', 'ROUTINE', 'ROUTINE', 'pg_proc'::regclass, oid, proowner, proacl FROM pg_proc WHERE pronamespace = s.oid
         UNION ALL
+        SELECT 'statistics', NULL, 'STATISTICS', 'pg_statistic_ext'::regclass, oid, stxowner, NULL FROM pg_statistic_ext
+        WHERE stxnamespace = s.oid
+        UNION ALL
+        SELECT 'collation', NULL, 'COLLATION', 'pg_collation'::regclass, oid, collowner, NULL FROM pg_collation WHERE collnamespace = s.oid
+        UNION ALL
+        SELECT 'operator', NULL, 'OPERATOR', 'pg_operator'::regclass, oid, oprowner, NULL FROM pg_operator WHERE oprnamespace = s.oid
+        UNION ALL
+        SELECT 'operator class', NULL, 'OPERATOR CLASS', 'pg_opclass'::regclass, oid, opcowner, NULL FROM pg_opclass
+        WHERE opcnamespace = s.oid
+        UNION ALL
+        SELECT 'operator family', NULL, 'OPERATOR FAMILY', 'pg_opfamily'::regclass, oid, opfowner, NULL FROM pg_opfamily
+        WHERE opfnamespace = s.oid
+        UNION ALL
         SELECT 'type', 'TYPE', 'TYPE', 'pg_type'::regclass, oid, typowner, typacl FROM pg_type
-        WHERE typnamespace = s.oid AND typtype IN ('e', 'd', 'r') OR typnamespace = s.oid AND typtype = 'c'
+        WHERE typnamespace = s.oid AND typtype IN ('e', 'd', 'r', 'm') OR typnamespace = s.oid AND typtype = 'c'
           AND EXISTS (SELECT FROM pg_class c WHERE c.oid = typrelid AND c.relkind = 'c')
     ) o ON true
 )
@@ -258,7 +271,11 @@ GROUP BY i.tenant, i.type, i.grant_as, i.identity, g.rolname
 -- high safe: Something in a tenant's schema belongs to another role: the tenant's own dump cannot read it.
 SELECT i.tenant, i.type || ' ' || i.identity AS object,
        format('ALTER %s %s OWNER TO %I', i.alter_as, i.identity, i.tenant) AS fix
-FROM inside i WHERE i.owned_by <> i.owner
+FROM inside i
+WHERE i.owned_by <> i.owner
+  AND NOT EXISTS (  -- a sequence that belongs to a column has its table's owner, and takes no other
+      SELECT FROM pg_depend d WHERE i.type = 'sequence' AND d.classid = 'pg_class'::regclass AND d.objid = i.objid
+      AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i'))
 
 -- name: rule_object_outside
 -- high ask: Something belongs to a tenant and lies outside of its schema: no snapshot has it.
@@ -305,7 +322,14 @@ JOIN pg_rewrite w ON w.oid = d.objid
 JOIN pg_class v ON v.oid = w.ev_class AND v.relnamespace <> s.oid
 JOIN pg_namespace n ON n.oid = v.relnamespace
 WHERE NOT starts_with(n.nspname, s.tenant || '~before~')
+  AND NOT EXISTS (SELECT FROM tenants.adopted a WHERE a.tenant = s.tenant AND a.bridge
+                  AND a.source = n.nspname AND a.rest = quote_ident(v.relname))
 GROUP BY s.tenant, s.schema, n.nspname, v.relname, c.relname
+
+-- name: rule_bridge
+-- medium ask: What stands in the place of adopted tables is a week old: the app ought to have its own login by now.
+SELECT a.tenant, format('%I.%s', a.source, a.rest) AS object, NULL::text AS fix
+FROM tenants.adopted a WHERE a.bridge AND a.adopted_at < now() - interval '7 days'
 
 -- name: rule_foreign_key_crosses
 -- high ask: A foreign key crosses the border of a tenant's schema: neither side can be restored alone.

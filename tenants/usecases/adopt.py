@@ -1,0 +1,311 @@
+"""Adopt: tables that are there already become a tenant's, with the app running.
+
+They move into the tenant's schema and to its role in one transaction; nothing is copied. Views of their names stay in
+their place, so that the app that still has the old URL goes on; they are taken down when it has its own. No function of
+theirs is set off on the way, and the snapshot that goes first is taken by a login that may read them and nothing else.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from tenants.core import adoption as adoptions
+from tenants.core.adoption import Adoption, Edge, Thing, quoted
+from tenants.core.errors import Locked, Refused, SnapshotError, UsageError
+from tenants.core.events import Event, Tell
+from tenants.core.history import MAX_ID
+from tenants.core.names import CATALOG_SCHEMA, check_name
+from tenants.core.units import counted, seconds
+from tenants.edges import catalog, folder, postgres, sql
+from tenants.edges.catalog import Entry, Record
+from tenants.edges.store import open_store, require_store
+from tenants.usecases import audit, locks, provision, roles, snapshots
+from tenants.usecases.access import Access
+from tenants.usecases.logins import Created
+
+LOCK_SECONDS = 60.0
+"""How long the locks of the tables are tried for, a second each time: the running app goes on between."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a person asked for."""
+
+    tenant: str
+    source: str
+    tables: tuple[str, ...] = ()
+    project: str | None = None
+    at: str | None = None
+    """The revision that the tables are at, where no alembic_version says so; `base` for none."""
+    no_snapshot: bool = False
+
+
+@dataclass(frozen=True)
+class Adopted:
+    plan: Adoption
+    snapshot: str | None
+    """The one that was taken before; None if there is none."""
+    created: Created
+
+
+def survey(access: Access, wanted: Wanted) -> Adoption:
+    """What would be done, and what is in the way. Writes nothing. Raises Refused or UsageError where no plan can be
+    made: another tenant's schema, a name that is taken."""
+    access.require_admin(f"tenants adopt {wanted.tenant} --from {wanted.source}")
+    name, source = check_name(wanted.tenant), wanted.source
+    entries = access.entries()
+    if source in (*adoptions.VISIBLE, CATALOG_SCHEMA) or source.startswith("pg_") or "~" in source:
+        raise Refused(f"nothing is adopted from schema {source}", next=f"tenants adopt {name} --from public")
+    if source in entries:
+        raise Refused(f"schema {source} is that of tenant {source} already", next=f"tenants show {source}")
+    if not postgres.rows(access.connection, "schemas", names=[source])[0]["exists"]:
+        raise UsageError(f"there is no schema {source!r}", next="psql's \\dn lists them")
+    besides = ["schema"] if source == name else []
+    if name not in entries and (refusal := access.taken(name, besides=besides)):
+        raise refusal
+    found = adoptions.plan(source, name, *_graph(access), owner=name, tables=wanted.tables)
+    steps, problems, notes = list(found.steps), list(found.problems), list(found.notes)
+    if not found.moves and not problems:
+        problems.append(f"there is nothing in schema {source} to be adopted")
+    _version(access, wanted, found, steps, problems, notes)
+    for table in () if wanted.no_snapshot else found.tables:
+        if table.secured:
+            problems.append(
+                f"{table} has row level security, so that nobody but its owner can take the snapshot that goes first:"
+                " with --no-snapshot there is only the one that is taken right after"
+            )
+    return Adoption(source, name, found.moves, tuple(steps), found.bridges, tuple(problems), tuple(notes))
+
+
+def adopt(access: Access, wanted: Wanted, tell: Tell, *, wait: float = locks.WAIT) -> Adopted:
+    """Do it. All or nothing: whatever fails, the tables are where they were, and there is no tenant that was not there.
+
+    Raises Refused with everything that is in the way, SnapshotError if no snapshot could be taken first, Locked.
+    """
+    name = wanted.tenant
+    found = _clear(survey(access, wanted))
+    connection = access.connection
+    catalog.ensure(connection)
+    with locks.tenant_lock(access, name, "adopt", tell, wait) as lock:
+        snapshot = None if wanted.no_snapshot else _snapshot_first(access, wanted, found, tell)
+        lock.check()
+        began = time.monotonic()
+        told: list[Event] = []
+
+        def move() -> None:
+            told.clear()
+            if _clear(survey(access, wanted)) != found:
+                raise Refused(f"what is in schema {wanted.source} has changed since", next="try again")
+            provision.create(access, name, wanted.project, told.append, with_login=False, adopting=True)
+            _run(access, found.steps)
+            catalog.add_adopted(connection, name, found)
+            _settle(access, name)
+            seen = access.observe([access.entry(name)])[0]
+            if seen.trouble:
+                raise seen.trouble
+            catalog.add_record(connection, _record(access, name, seen.current, snapshot, time.monotonic() - began))
+
+        _locked(access, name, found, move, tell)
+        for event in told:
+            tell(event)
+        words = f"{counted(len(found.tables), 'table')}, {counted(len(found.moves) - len(found.tables), 'other thing')}"
+        tell(Event(name, "adopt", f"{words} of schema {wanted.source} in {seconds(time.monotonic() - began)}"))
+        if open_store(access.settings):
+            _snapshot_after(access, name, tell)
+        for finding in audit.audit(access, [name]):
+            tell(Event(name, "adopt", f"look at {finding.rule.id}: {finding.object}"))
+        return Adopted(found, snapshot, provision.create(access, name, None, tell))
+
+
+def finish(access: Access, name: str, tell: Tell) -> list[str]:
+    """Take the views down that stand in the place of what was adopted. Returns their names; idempotent."""
+    access.require_admin(f"tenants adopt {name} --finish")
+    access.entry(name)
+    catalog.ensure(access.connection)
+    bridges = catalog.bridges(access.connection, name)
+
+    def take_down() -> None:
+        _run(access, [f"DROP VIEW IF EXISTS {bridge}" for bridge in bridges])
+        catalog.forget_bridges(access.connection, name)
+
+    if bridges:
+        _locked(access, name, None, take_down, tell)
+        tell(Event(name, "adopt", f"{counted(len(bridges), 'view')} taken down: {', '.join(bridges)}"))
+    return bridges
+
+
+def finish_if_moved(access: Access, name: str, tell: Tell) -> None:
+    """The same, if the app has come in with a login of its own."""
+    logins = catalog.entries_with_logins(access.connection)[name].logins
+    if catalog.bridges(access.connection, name) and postgres.scalar(access.connection, "sessions", roles=list(logins)):
+        finish(access, name, tell)
+
+
+def undo(access: Access, name: str, tell: Tell, *, wait: float = locks.WAIT) -> Adoption:
+    """Give everything in the tenant's schema back to where it was adopted from, and to whom it belonged. The tenant
+    stays, and is empty. Raises Refused if there is no way back."""
+    access.require_admin(f"tenants adopt {name} --undo")
+    access.entry(name)
+    catalog.ensure(access.connection)
+    with locks.tenant_lock(access, name, "adopt", tell, wait):
+        source, owners = catalog.adopted(access.connection, name)
+        if source is None or source == name:
+            raise Refused(f"nothing was moved into schema {name} that could go back", next=f"tenants show {name}")
+        bridges = catalog.bridges(access.connection, name)
+        things, edges = _graph(access)
+        standing = {t.key for t in things if t.kind == "VIEW" and t.identity in bridges}
+        found = adoptions.plan(
+            name,
+            source,
+            [t for t in things if t.key not in standing],
+            [e for e in edges if e.user not in standing],
+            owner=access.me.role,
+            owners=owners,
+            bridge=False,
+        )
+        _clear(found)
+
+        def move() -> None:
+            _run(access, [f"DROP VIEW IF EXISTS {bridge}" for bridge in bridges])
+            _run(access, found.steps)
+            catalog.forget_adopted(access.connection, name)
+            catalog.add_record(access.connection, _record(access, name, (), None, 0))
+
+        _locked(access, name, found, move, tell)
+    tell(Event(name, "adopt", f"{counted(len(found.tables), 'table')} back in schema {source}"))
+    return found
+
+
+def _graph(access: Access) -> tuple[list[Thing], list[Edge]]:
+    begin = sql.statement("adoption_begin")
+    things = postgres.dict_rows(access.connection, f"{begin}\n{sql.statement('adoption_things')}")
+    edges = postgres.dict_rows(access.connection, f"{begin}\n{sql.statement('adoption_edges')}")
+    return (
+        [Thing(**{**row, "grants": tuple(row["grants"] or ())}) for row in things],
+        [
+            Edge(e["key"], e["used_key"], e["inherits"], e["words"] or "", e["used_words"] or "", e["used_schema"])
+            for e in edges
+        ],
+    )
+
+
+def _clear(found: Adoption) -> Adoption:
+    if found.problems:
+        raise Refused(
+            f"schema {found.source} cannot be adopted as it is:\n" + "\n".join(found.problems),
+            next="mend that; --table NAME takes some of the tables only; --dry-run shows every step",
+            data="untouched",
+        )
+    return found
+
+
+def _version(
+    access: Access, wanted: Wanted, found: Adoption, steps: list[str], problems: list[str], notes: list[str]
+) -> None:
+    """The revision that the tables are at comes along, or is stamped."""
+    versioned = any(t.name == "alembic_version" for t in found.tables)
+    entries = access.entries()
+    project = wanted.project or (entries[wanted.tenant].project if wanted.tenant in entries else wanted.tenant)
+    place = access.settings.migrations
+    path = folder.look(place).projects.get(project) if place.is_dir() else None
+    history = folder.history(path) if path else None
+    if wanted.tenant in entries and (current := access.observe([entries[wanted.tenant]])[0].current):
+        if versioned or wanted.at:
+            problems.append(f"{wanted.tenant} is at {'+'.join(current)} already, and has one alembic_version")
+        return
+    if wanted.at is None:
+        if not versioned and history and history.head:
+            problems.append(
+                f"nothing says which revision of {project} the tables are at: --at REVISION does (--at base: none)"
+            )
+        elif not versioned:
+            notes.append("no alembic_version comes along: the first push will begin with the first revision")
+        return
+    if versioned:
+        problems.append("an alembic_version comes along, which says the revision: leave --at out")
+    elif wanted.at != "base":
+        if len(wanted.at) > MAX_ID or not wanted.at.replace("_", "").replace("-", "").isalnum():
+            problems.append(f"{wanted.at!a} is no revision")
+        elif history and wanted.at not in history.revisions:
+            problems.append(f"{project} has no revision {wanted.at!r}")
+        table = f"{quoted(wanted.tenant)}.alembic_version"
+        steps.append(f"CREATE TABLE {table} (version_num varchar(32) CONSTRAINT alembic_version_pkc PRIMARY KEY)")
+        steps.append(f"INSERT INTO {table} VALUES ('{wanted.at}')")  # noqa: S608
+
+
+def _snapshot_first(access: Access, wanted: Wanted, found: Adoption, tell: Tell) -> str:
+    """Of the schema that it comes from, less what stays there."""
+    require_store(access.settings)
+    moving = {thing.key for thing in found.moves}
+    things, _ = _graph(access)
+    stays = [t for t in things if t.schema == wanted.source and t.key not in moving and t.kind != "ROUTINE"]
+    project = wanted.project or wanted.tenant
+    entry = access.entries().get(wanted.tenant) or Entry(wanted.tenant, project, datetime.now(UTC))
+    relations = [thing.identity for thing in found.tables]
+    url = access.settings.database
+    with roles.reading(access.connection, access.me, wanted.tenant, url, wanted.source, relations) as reader:
+        without = [(thing.schema, thing.name) for thing in stays]
+        return snapshots.take(access, reader, entry, "adopt", tell, schema=wanted.source, without=without).id
+
+
+def _snapshot_after(access: Access, name: str, tell: Tell) -> None:
+    try:
+        with access.acting_as(name) as url:
+            snapshots.take(access, url, access.entry(name), "adopt", tell)
+    except SnapshotError as error:
+        error.data = f"adopted all the same; {name} has no snapshot of its own yet, and no login"
+        error.next = f"tenants snapshot {name}, then: tenants login {name}"
+        raise
+
+
+def _locked(access: Access, name: str, found: Adoption | None, work: Callable[[], None], tell: Tell) -> None:
+    """Do the work in a transaction that has all tables to itself. Each lock is tried for a second, and then all of it
+    anew after a pause, so that nobody queues behind us for longer. Raises Locked when it is not to be had."""
+    give_up, told = time.monotonic() + LOCK_SECONDS, False
+    tables = ", ".join(thing.identity for thing in found.tables) if found else ""
+    while True:
+        try:
+            with postgres.roles_locked(access.connection):
+                _run(access, ["SET LOCAL lock_timeout = '1s'"])
+                if tables:
+                    _run(access, [f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE"])
+                work()
+            return
+        except postgres.LockNotToBeHad as error:
+            if time.monotonic() > give_up:
+                raise Locked(
+                    f"the tables are not to be had: {postgres.error_text(error)}",
+                    data="untouched",
+                    next="see who holds them: SELECT pid, usename, query FROM pg_stat_activity",
+                ) from None
+            if not told:
+                tell(Event(name, "adopt", "waiting for tables that somebody holds"))
+                told = True
+            time.sleep(random.uniform(0.2, 1))  # noqa: S311
+
+
+def _run(access: Access, statements: Sequence[str]) -> None:
+    for statement in statements:  # identifiers in them were quoted by the server
+        access.connection.execute(statement)
+
+
+def _settle(access: Access, name: str) -> None:
+    """Owners, grants and limits as the catalog wants them. Raises Refused if something cannot be brought about."""
+    kinds: tuple[audit.Kind, ...] = ("repair", "safe")
+    audit.repair(access.connection, access.me.superuser, {name}, kinds)
+    rules = [rule for rule in audit.rules() if rule.kind in kinds]
+    if left := audit.find(access.connection, access.me.superuser, rules, {name}):
+        raise Refused(
+            f"{left[0].object}: {left[0].rule.meaning}",
+            data="untouched",
+            next="that is not in our power; a superuser can adopt it",
+        )
+
+
+def _record(access: Access, name: str, heads: Sequence[str], snapshot: str | None, took: float) -> Record:
+    project = access.entry(name).project
+    return Record(name, project, "adopt", [], heads, [], "adopted", {"adopt": took}, snapshot=snapshot)
