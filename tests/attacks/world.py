@@ -33,6 +33,7 @@ APPLES = f"""
     CREATE STATISTICS both_ ON name, id FROM items;
     INSERT INTO items (name) SELECT '{SECRET}' FROM generate_series(1, 100);
     ANALYZE items;
+    COMMENT ON VIEW seen IS 'told in a comment';
     SELECT lo_create(0);
     RESET ROLE
 """
