@@ -3,6 +3,8 @@ gives, or does no harm, and nothing that is not the attacker's has changed."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import signal
@@ -16,7 +18,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from attacks import bounded, leaks, statements
+import zstandard
+from attacks import archives, bounded, leaks, statements
 from attacks.attempt import Told
 from attacks.model import Attack, Group, Way
 from attacks.world import World, world
@@ -185,7 +188,7 @@ def test_who_uses_something_up_meets_a_limit_or_is_named_and_ended(server: Serve
             until(lambda: refused(one.database.url, "SELECT 1") is None, "authentication_timeout has ended them")
 
         hog = psycopg.connect(one.login, autocommit=True)
-        assert not hog.execute("SELECT 1").fetchone() is None
+        assert hog.execute("SELECT 1").fetchone() is not None
         with pytest.raises(psycopg.errors.OutOfMemory):
             hog.execute(by_id(bounded.FILLED, "fill-locks").code.encode())
         assert "out of shared memory" in str(refused(one.database.url, "SELECT 1"))
@@ -248,3 +251,32 @@ def test_what_the_page_says_can_be_seen_can_be_seen(server: Server) -> None:
             theirs.execute("NOTIFY orders, 'a customer of apples'")
             theirs.commit()
             assert [heard.payload for heard in spy.notifies(timeout=30, stop_after=1)] == ["a customer of apples"]
+
+
+def test_an_archive_that_is_forged_starts_nothing_and_reaches_nobody(server: Server) -> None:
+    with world(server) as one:
+        marker = "m" * archives.ROOM
+        one.database.sql(f"COMMENT ON TABLE fruits.items IS '{marker}'")
+        taken = one.place.tenants("snapshot", "fruits", "--json").json["id"]
+        (archive,) = one.place.store.glob(f"*/fruits/{taken}.dump.zst")
+        manifest = archive.with_suffix("").with_suffix(".json")
+        whole = zstandard.ZstdDecompressor().decompressobj().decompress(archive.read_bytes())
+        assert whole.count(marker.encode()) == 1
+        before, wrong = one.state(), []
+        for attack in archives.GROUPS[0].attacks:
+            code = attack.code.replace("{loot}", str(one.loot)).ljust(archives.ROOM).encode()
+            raw = whole.replace(marker.encode(), code)
+            packed = zstandard.ZstdCompressor().compress(raw)
+            archive.write_bytes(packed)
+            digests = {"sha256": hashlib.sha256(packed).hexdigest(), "raw_sha256": hashlib.sha256(raw).hexdigest()}
+            told = json.loads(manifest.read_text()) | {"size": len(packed), "raw_size": len(raw)} | digests
+            manifest.write_text(json.dumps(told))
+            done = one.place.tenants("restore", "fruits", taken)
+            if done.code != 5 or "could not be replayed" not in done.err or attack.expects[0] not in done.err:
+                wrong.append(f"{attack.id}: {done.code} {done.said}")
+            known = {
+                s for s in before ^ one.state() if not s[0].startswith("schema fruits~before") and s[0] != "schemas"
+            }
+            if known:
+                wrong.append(f"{attack.id}: changed {known}")
+        assert not wrong, "\n".join(wrong)
