@@ -46,8 +46,8 @@ def wheel_binaries() -> Path:
 
 @contextmanager
 def throwaway_postgres(folder: Path, binaries: Path | None = None, more: Sequence[str] = ()) -> Iterator[Server]:
-    """Start a server whose files are in `folder`, on a free port of loopback; stop it at the end of the block. `more` are
-    further settings, each `name=value`."""
+    """Start a server whose files are in `folder`, on a free port of loopback; stop it at the end of the block. `more`
+    are further settings, each `name=value`."""
     folder = folder.resolve()
     user = _unprivileged_user()
     binaries = _reachable(binaries or wheel_binaries(), folder, user)

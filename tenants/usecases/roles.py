@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import LiteralString
 
 from tenants.core.names import (
     EXTENSIONS_SCHEMA,
@@ -196,10 +197,9 @@ def shut_out(connection: Connection, me: Identity, names: Sequence[str]) -> tupl
     """
     known = {row["role"] for row in postgres.rows(connection, "roles_of", prefix="")}
     if there := sorted(known.intersection(names)):
-        whom = {"database": me.database, "roles": postgres.comma(*there)}
-        postgres.again_if_concurrent(
-            lambda: run(connection, "REVOKE CONNECT ON DATABASE {database} FROM {roles}", **whom)
-        )
+        whom = postgres.comma(*there)
+        revoke: LiteralString = "REVOKE CONNECT ON DATABASE {database} FROM {roles}"
+        postgres.again_if_concurrent(lambda: run(connection, revoke, database=me.database, roles=whom))
     sessions = postgres.scalar(connection, "sessions", roles=list(names))
     postgres.end_sessions(connection, names)
     prepared = postgres.rows(connection, "prepared", roles=list(names))

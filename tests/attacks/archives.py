@@ -25,8 +25,20 @@ GROUPS = (
             _row("pipe", "A command of psql that writes to a program", "';\n\\o |touch {loot}\n--", _RESTRICT),
             _row("connect", "A command of psql that connects as the admin", "';\n\\connect - postgres\n--", _RESTRICT),
             _row("include", "A command of psql that reads a file", "';\n\\i /etc/passwd\n--", _RESTRICT),
-            _row("program", "COPY to a program", "'; COPY fruits.items TO PROGRAM 'touch {loot}'; --", _ROLE, "permission denied to COPY"),
-            _row("drop", "SQL that commits, and drops a neighbour", "'; COMMIT; DROP SCHEMA apples CASCADE; --", _ROLE, "must be owner"),
+            _row(
+                "program",
+                "COPY to a program",
+                "'; COPY fruits.items TO PROGRAM 'touch {loot}'; --",
+                _ROLE,
+                "permission denied to COPY",
+            ),
+            _row(
+                "drop",
+                "SQL that commits, and drops a neighbour",
+                "'; COMMIT; DROP SCHEMA apples CASCADE; --",
+                _ROLE,
+                "must be owner",
+            ),
             _row(
                 "superuser",
                 "SQL that sheds the role and makes it superuser",

@@ -1,5 +1,5 @@
-"""Tries statements, each as the session begins and after every way to shed its role. It knows nothing but the driver: its
-source is also what a hostile revision runs."""
+"""Tries statements, each as the session begins and after every way to shed its role. It knows nothing but the driver:
+its source is also what a hostile revision runs."""
 
 import psycopg
 

@@ -1,8 +1,8 @@
-"""What any shared server is open to: a neighbour that holds on to things or uses them up. A limit bounds it, or the audit
-names it, and one command ends it.
+"""What any shared server is open to: a neighbour that holds on to things or uses them up. A limit bounds it, or the
+audit names it, and one command ends it.
 
-Each statement is a line, said in one session that stays open; `& ` goes on without an answer. `{key:…}` is a lock of this
-program, `{snapshot}` one that another session has handed on.
+Each statement is a line, said in one session that stays open; `& ` goes on without an answer. `{key:…}` is a lock of
+this program, `{snapshot}` one that another session has handed on.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ HELD = Group(
             "Hold the row of one's own role, which shutting it out has to change",
             "SET ROLE NONE\nBEGIN\nALTER ROLE SESSION_USER PASSWORD 'held'",
             "long-transaction",
-            "what shuts a role out takes its right to connect first, and waits for nothing before its sessions are gone",
+            "suspend waits for nothing before its sessions are gone",
         ),
         _held(
             "hold-neighbours-table",
@@ -134,7 +134,7 @@ FILLED = Group(
             "INSERT INTO fruits.items (name) SELECT repeat('x', 8000) FROM generate_series(1, 20000)",
             "the size that a tenant may have (`--size`), which PostgreSQL does not enforce",
             outcome="bounded",
-            ways=_LOGIN,
+            ways=("app",),
             expects=(),
             rule="size",
             ended_by=_SUSPEND,
@@ -145,7 +145,7 @@ FILLED = Group(
             "SELECT lo_from_bytea(0, repeat('x', 100000)::bytea)",
             "the audit names whoever has any",
             outcome="bounded",
-            ways=_LOGIN,
+            ways=("login",),
             expects=(),
             rule="large-objects",
             ended_by=_SUSPEND,
@@ -156,7 +156,7 @@ FILLED = Group(
             "SELECT count(*) FROM (SELECT n FROM generate_series(1, 1000000) n ORDER BY n DESC OFFSET 1) x",
             "`temp_file_limit` of the login, which it cannot lift",
             outcome="bounded",
-            ways=_LOGIN,
+            ways=("app",),
             expects=("53400",),
             ended_by=_SUSPEND,
         ),
@@ -166,7 +166,7 @@ FILLED = Group(
             "",
             "CONNECTION LIMIT of the login (`--connections`)",
             outcome="bounded",
-            ways=_LOGIN,
+            ways=("login",),
             expects=("53300",),
             ended_by=_SUSPEND,
         ),
@@ -176,7 +176,7 @@ FILLED = Group(
             "",
             "`authentication_timeout`; and who is not in the network cannot",
             outcome="bounded",
-            ways=_LOGIN,
+            ways=("login",),
             expects=(),
             ended_by="`docker network disconnect tenants CONTAINER`",
         ),
@@ -186,17 +186,18 @@ FILLED = Group(
             "DO $$BEGIN FOR n IN 1..1000000 LOOP PERFORM pg_advisory_lock(n); END LOOP; END$$",
             "nothing in PostgreSQL; the data is not touched",
             outcome="bounded",
-            ways=_LOGIN,
+            ways=("login",),
             expects=("53200",),
             ended_by=_RESTART,
         ),
         Attack(
             "hold-mending",
             "Hold the row of one's own role while the admin mends all tenants, so that the others are not mended",
-            "SET ROLE NONE\nALTER ROLE SESSION_USER SET work_mem = 1024\nBEGIN\nALTER ROLE SESSION_USER SET work_mem = 2048",
+            "SET ROLE NONE\nALTER ROLE SESSION_USER SET work_mem = 1024\nBEGIN\n"
+            "ALTER ROLE SESSION_USER SET work_mem = 2048",
             "a fix that waits for a lock is passed over after 5 s, and the audit goes on telling it",
             outcome="bounded",
-            ways=_LOGIN,
+            ways=("login",),
             expects=(),
             rule="long-transaction",
             ended_by=_SUSPEND,
@@ -207,7 +208,7 @@ FILLED = Group(
             "SET ROLE NONE\nBEGIN\nALTER ROLE SESSION_USER PASSWORD 'held'",
             "suspend takes the right to connect before it ends a session",
             outcome="bounded",
-            ways=_LOGIN,
+            ways=("login",),
             expects=(),
             ended_by=_SUSPEND,
         ),

@@ -1,5 +1,5 @@
-"""What any shared PostgreSQL shows to every login. Each is a query that the attacker asks about its neighbour, and has to be
-answered: the page says so as long as it is so."""
+"""What any shared PostgreSQL shows to every login. Each is a query that the attacker asks about its neighbour, and has
+to be answered: the page says so as long as it is so."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ LEAKS = (
     ),
     Leak(
         "who is connected, and under which application name; not what it asks, nor from where",
-        "SELECT count(*) > 0 FROM pg_stat_activity WHERE usename LIKE 'apples~%' AND query = '<insufficient privilege>'",
+        "SELECT count(*) > 0 FROM pg_stat_activity WHERE usename LIKE 'apples~%'"
+        " AND query = '<insufficient privilege>'",
     ),
     Leak("locks, and the names of prepared transactions", "SELECT gid = 'theirs' FROM pg_prepared_xacts"),
     Leak("settings of the server", "SELECT current_setting('max_connections')::int > 0"),

@@ -11,7 +11,7 @@ Outcome = Literal["denied", "harmless", "bounded"]
 WAYS: dict[Way, str] = {
     "login": "the tenant's own `DATABASE_URL`: any SQL, in sessions that act as the owner of its schema",
     "app": "the login of the app's own role (`--app-role`): any SQL, in sessions that read and write rows",
-    "revision": "Python in a revision, under `tenants deploy` with the admin's URL: any SQL as a deploy role, and any code",
+    "revision": "Python in a revision, deployed with the admin's URL: any SQL as a deploy role, and any code",
     "sql": "a revision that is nothing but SQL, in the one transaction of its deploy",
     "bucket": "who may write into the bucket: an app that was given the storage's credentials",
 }

@@ -1,5 +1,5 @@
-"""Revisions: what the Python of a revision may try under the admin's pipeline. Each is pushed for real, and what has to hold
-after each is in tests/acceptance/test_hostile_revisions.py."""
+"""Revisions: what the Python of a revision may try under the admin's pipeline. Each is pushed for real, and what has to
+hold after each is in tests/acceptance/test_hostile_revisions.py."""
 
 from __future__ import annotations
 
@@ -316,7 +316,7 @@ _GUARD = "PostgreSQL itself: the transaction breaks a deferred constraint until 
 def _rows(
     bodies: dict[str, str], kept_by: str, outcome: Literal["denied", "harmless"] = "denied"
 ) -> tuple[Attack, ...]:
-    prefix = "revision-"
+    prefix = {"denied": "revision-", "harmless": "revision-own-"}[outcome]
     return tuple(
         Attack(prefix + id_, _TITLES[id_], body, kept_by, outcome, ("revision",), expects=())
         for id_, body in bodies.items()

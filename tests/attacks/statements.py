@@ -1,23 +1,23 @@
 """Statements: what one tenant may say to the server, in its app, in a session of its own or in a revision.
 
-The attacker is the tenant `fruits`, its neighbour is `apples`. Each is tried as the session begins, and after each way to
-shed the role that it was given.
+The attacker is the tenant `fruits`, its neighbour is `apples`. Each is tried as the session begins, and after each way
+to shed the role that it was given.
 """
 
 from __future__ import annotations
 
 from attacks.model import OWNERS, SESSIONS, Attack, Group
 
-_SCHEMA = "privileges of PostgreSQL: a tenant's schema is open to its own roles alone"
-_OWNER = "privileges of PostgreSQL: only an owner changes an object"
-_MEMBER = "a tenant's roles are members of their own tenant and of nothing else"
-_ROLE = "privileges of PostgreSQL: no role of a tenant has CREATEROLE or an ADMIN option"
-_SUPER = "privileges of PostgreSQL: it takes a superuser, and no role of a tenant is one"
+_SCHEMA = "PostgreSQL: the schema is closed to others"
+_OWNER = "PostgreSQL: only the owner may"
+_MEMBER = "a tenant's roles are members of nothing else"
+_ROLE = "no role of a tenant has CREATEROLE or ADMIN"
+_SUPER = "PostgreSQL: only a superuser may"
 _CREATE = "no role of a tenant has CREATE on the database"
-_FILES = "privileges of PostgreSQL: no role of a tenant is a member of pg_read_server_files and the like"
-_CATALOG = "grants and row level security on the catalog's tables"
-_MONITOR = "PostgreSQL shows this to members of the role itself and of pg_read_all_stats alone"
-_CLOSED = "nothing is granted to PUBLIC on the database, on `public` and on `extensions`"
+_FILES = "PostgreSQL: only members of `pg_…_server_…` may"
+_CATALOG = "the catalog's grants and row level security"
+_MONITOR = "PostgreSQL: only members of that role may"
+_CLOSED = "nothing is granted to PUBLIC"
 
 NEIGHBOUR = Group(
     "What belongs to another tenant",
@@ -121,13 +121,13 @@ NEIGHBOUR = Group(
             "large-object-read",
             "Read a neighbour's large object",
             "SELECT lo_get(oid) FROM pg_largeobject_metadata WHERE lomowner = 'apples'::regrole",
-            "privileges of PostgreSQL on large objects",
+            "PostgreSQL: only the owner may",
         ),
         Attack(
             "large-object-drop",
             "Drop a neighbour's large object",
             "SELECT lo_unlink(oid) FROM pg_largeobject_metadata WHERE lomowner = 'apples'::regrole",
-            "privileges of PostgreSQL on large objects",
+            "PostgreSQL: only the owner may",
         ),
         Attack("large-objects-all", "Read the table of all large objects", "TABLE pg_largeobject", _SUPER),
         Attack(
@@ -491,7 +491,8 @@ SESSIONS_OF_OTHERS = Group(
         Attack(
             "cursors",
             "Read the cursors and statements of others",
-            "SELECT (SELECT count(*) FROM pg_cursors WHERE name = 'theirs') + (SELECT count(*) FROM pg_prepared_statements WHERE name = 'theirs')",
+            "SELECT (SELECT count(*) FROM pg_cursors WHERE name = 'theirs') +"
+            " (SELECT count(*) FROM pg_prepared_statements WHERE name = 'theirs')",
             "they are of the session alone",
             outcome="harmless",
             answers="0",
@@ -561,7 +562,8 @@ CATALOG = Group(
         Attack(
             "catalog-forge-deploy",
             "Write a neighbour's deploy into the catalog",
-            "INSERT INTO tenants.deploys (tenant, project, kind, from_heads, to_heads, applied, outcome, stages) VALUES ('apples', 'x', 'drop', '{}', '{}', '{}', 'dropped', '{}')",
+            "INSERT INTO tenants.deploys (tenant, project, kind, from_heads, to_heads, applied, outcome, stages)"
+            " VALUES ('apples', 'x', 'drop', '{}', '{}', '{}', 'dropped', '{}')",
             _CATALOG,
         ),
         Attack(
@@ -595,7 +597,8 @@ CATALOG = Group(
         Attack(
             "catalog-trigger",
             "Put a trigger on the catalog",
-            "CREATE TRIGGER loot BEFORE INSERT ON tenants.deploys EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+            "CREATE TRIGGER loot BEFORE INSERT ON tenants.deploys"
+            " EXECUTE FUNCTION suppress_redundant_updates_trigger()",
             _CATALOG,
         ),
         Attack("catalog-plant", "Plant a table in the catalog", "CREATE TABLE tenants.loot (x int)", _CATALOG),

@@ -1,5 +1,5 @@
-"""Every attack is tried, in each way in which somebody could, on every server: it is refused for the reason that the page
-gives, or does no harm, and nothing that is not the attacker's has changed."""
+"""Every attack is tried, in each way in which somebody could, on every server: it is refused for the reason that the
+page gives, or does no harm, and nothing that is not the attacker's has changed."""
 
 from __future__ import annotations
 
@@ -118,30 +118,36 @@ def hold(one: World, attack: Attack, url: str) -> psycopg.Connection:
 
 @pytest.mark.every_server
 def test_who_holds_on_is_named_and_one_command_ends_it(server: Server) -> None:
-    with world(server, "--size", "1MB") as one, ExitStack() as stack:
-        sessions = []
-        for attack in bounded.HELD.attacks:
-            assert attack.rule
-            url = one.app if attack.ways[0] == "app" else one.login
-            session = stack.enter_context(closing(hold(one, attack, url)))
-            if attack.id == "hold-notifications":
-                one.database.sql("SELECT pg_notify('loot', n || repeat('x', 7000)) FROM generate_series(1, 30) n")
-            found = named(one, attack.rule)
-            mine = [f for f in found if f"pid {session.info.backend_pid} " in f] if "pid" in str(found) else found
-            assert mine, f"{attack.id} is not named: {found}"
-            sessions.append(session)
-        rules = {finding["rule"] for finding in one.place.tenants("audit", "fruits", "--json").json["findings"]}
-        assert rules >= {a.rule for a in bounded.HELD.attacks} - {"long-transaction", "notifications"}
-        done = one.place.tenants("suspend", "fruits")
-        assert done.code == 0, done.said
-        for attack, session in zip(bounded.HELD.attacks, sessions, strict=True):
-            assert attack.rule
-            assert named(one, attack.rule) == [], attack.id
-            with pytest.raises(psycopg.OperationalError):
-                session.execute("SELECT 1")
-        assert one.database.sql("SELECT gid FROM pg_prepared_xacts") == [("theirs",)]
-        assert one.place.tenants("resume", "fruits").code == 0
-        assert one.database.sql("SELECT 1", url=one.login) == [(1,)]
+    with world(server, "--size", "1MB") as one:
+        for way in (0, 1):
+            with ExitStack() as stack:
+                sessions = []
+                for attack in bounded.HELD.attacks:
+                    assert attack.rule
+                    url = one.app if attack.ways[way] == "app" else one.login
+                    session = stack.enter_context(closing(hold(one, attack, url)))
+                    if attack.id == "hold-notifications":
+                        one.database.sql(
+                            "SELECT pg_notify('loot', n || repeat('x', 7000)) FROM generate_series(1, 30) n"
+                        )
+                    found = named(one, attack.rule)
+                    mine = (
+                        [f for f in found if f"pid {session.info.backend_pid} " in f] if "pid" in str(found) else found
+                    )
+                    assert mine, f"{attack.id} is not named: {found}"
+                    sessions.append(session)
+                rules = {finding["rule"] for finding in one.place.tenants("audit", "fruits", "--json").json["findings"]}
+                assert rules >= {a.rule for a in bounded.HELD.attacks} - {"long-transaction", "notifications"}
+                done = one.place.tenants("suspend", "fruits")
+                assert done.code == 0, done.said
+                for attack, session in zip(bounded.HELD.attacks, sessions, strict=True):
+                    assert attack.rule
+                    assert named(one, attack.rule) == [], attack.id
+                    with pytest.raises(psycopg.OperationalError):
+                        session.execute("SELECT 1")
+                assert one.database.sql("SELECT gid FROM pg_prepared_xacts") == [("theirs",)]
+                assert one.place.tenants("resume", "fruits").code == 0
+                assert one.database.sql("SELECT 1", url=one.login) == [(1,)]
 
 
 def by_id(group: Group, id_: str) -> Attack:
@@ -200,9 +206,8 @@ def test_who_uses_something_up_meets_a_limit_or_is_named_and_ended(server: Serve
 def test_a_tenant_that_holds_its_own_role_keeps_nobody_from_being_mended(server: Server) -> None:
     with world(server) as one, closing(hold(one, by_id(bounded.FILLED, "hold-mending"), one.login)):
         one.database.sql("ALTER ROLE apples LOGIN; ALTER ROLE fruits CREATEDB")
-        for command in (["apply"], ["audit", "--fix"]):
-            done = one.place.tenants(*command, "--json")
-            assert done.code in (0, 3), done.said
+        done = one.place.tenants("apply", "--json")
+        assert done.code == 0, done.said
         powers = one.database.sql("SELECT rolname FROM pg_roles WHERE rolname IN ('apples', 'fruits') AND rolcanlogin")
         assert powers == []
         found = one.place.tenants("audit", "--json").json["findings"]

@@ -1,5 +1,5 @@
-"""The world of the attacks: the tenant `fruits`, which attacks, its neighbour `apples`, and a digest of all that is not the
-attacker's, so that an attack is not only seen to be refused but also to have changed nothing."""
+"""The world of the attacks: the tenant `fruits`, which attacks, its neighbour `apples`, and a digest of all that is
+not the attacker's, so that an attack is not only seen to be refused but also to have changed nothing."""
 
 from __future__ import annotations
 
@@ -85,7 +85,8 @@ STATE = f"""
     UNION ALL SELECT 'wrapper ' || fdwname, xmin::text FROM pg_foreign_data_wrapper
     UNION ALL SELECT 'server ' || srvname, xmin::text FROM pg_foreign_server
     UNION ALL SELECT 'mapping', umid::text FROM pg_user_mappings
-    UNION ALL SELECT 'default privileges', defaclacl::text FROM pg_default_acl WHERE {NOT_FRUITS.format("defaclrole::regrole::text")}
+    UNION ALL SELECT 'default privileges', defaclacl::text
+        FROM pg_default_acl WHERE {NOT_FRUITS.format("defaclrole::regrole::text")}
     UNION ALL SELECT 'cast', count(*)::text FROM pg_cast
     UNION ALL SELECT 'access method', count(*)::text FROM pg_am
     UNION ALL SELECT 'prepared', gid FROM pg_prepared_xacts
@@ -93,12 +94,16 @@ STATE = f"""
         relrowsecurity, relhasrules, relacl, obj_description(oid)) FROM classes
     UNION ALL SELECT 'column of ' || attrelid::regclass, concat(attname, atttypid, attacl)
         FROM pg_attribute a JOIN classes c ON c.oid = attrelid WHERE attnum > 0
-    UNION ALL SELECT 'constraint on ' || conrelid::regclass, concat(k.xmin, conname) FROM pg_constraint k JOIN classes c ON c.oid = conrelid
-    UNION ALL SELECT 'trigger on ' || tgrelid::regclass, concat(tgname, tgenabled) FROM pg_trigger JOIN classes c ON c.oid = tgrelid
+    UNION ALL SELECT 'constraint on ' || conrelid::regclass, concat(k.xmin, conname)
+        FROM pg_constraint k JOIN classes c ON c.oid = conrelid
+    UNION ALL SELECT 'trigger on ' || tgrelid::regclass, concat(tgname, tgenabled)
+        FROM pg_trigger JOIN classes c ON c.oid = tgrelid
     UNION ALL SELECT 'policy on ' || polrelid::regclass, polname::text FROM pg_policy JOIN classes c ON c.oid = polrelid
-    UNION ALL SELECT 'index of ' || indrelid::regclass, indexrelid::text FROM pg_index JOIN classes c ON c.oid = indrelid
+    UNION ALL SELECT 'index of ' || indrelid::regclass, indexrelid::text
+        FROM pg_index JOIN classes c ON c.oid = indrelid
     UNION ALL SELECT 'function ' || p.oid::regprocedure, concat(p.xmin, proowner::regrole, proacl)
-        FROM pg_proc p JOIN others o ON o.oid = pronamespace WHERE p.oid >= 16384 OR proname IN ('now', 'version', 'loot')
+        FROM pg_proc p JOIN others o ON o.oid = pronamespace WHERE p.oid >= 16384
+            OR proname IN ('now', 'version', 'loot')
     UNION ALL SELECT 'type ' || t.oid::regtype, t.xmin::text FROM pg_type t JOIN others o ON o.oid = typnamespace
         WHERE t.oid >= 16384 AND t.typtype <> 'c' AND t.typelem = 0
     UNION ALL SELECT 'operator', count(*)::text FROM pg_operator JOIN others o ON o.oid = oprnamespace
@@ -174,7 +179,8 @@ import json
 space = {{}}
 exec({inspect.getsource(attempt)!r}, space)
 raw = op.get_bind().connection.driver_connection
-url = f"postgres://{{raw.info.user.replace('~', '%7E')}}:{{raw.info.password}}@{{raw.info.host}}:{{raw.info.port}}/db.main"
+info = raw.info
+url = f"postgres://{{info.user.replace('~', '%7E')}}:{{info.password}}@{{info.host}}:{{info.port}}/db.main"
 told = space["attempts"](url, {list(statements)!r})
 with space["psycopg"].connect(url) as other:
     other.cursor().executemany("INSERT INTO fruits.tried VALUES (%s, %s, %s, %s)", told)
