@@ -72,17 +72,17 @@ NEIGHBOUR = """\
 ## What a neighbour can still do, and how you end it
 
 One server has one processor, one disk, one table of locks. `tenants audit` names who takes more than a share, and
-`tenants suspend` ends it: the tenant's way into the database is closed first, which it cannot hold up; then its sessions
-end and what it has prepared is rolled back. Its data stays, and `tenants resume` lets it in again. Below, `fruits` is the
-neighbour.
+`tenants suspend` ends it: the tenant's way into the database is closed first, which it cannot hold up; then its
+sessions end and what it has prepared is rolled back. Its data stays, and `tenants resume` lets it in again. Below,
+`fruits` is the neighbour.
 
 | attack | what bounds it | rule of the audit | what ends it |
 |---|---|---|---|
 {rows}
 
 What this does not cover: a deploy stops at the first tenant whose migration fails, so one that fails on purpose keeps
-those after it in the alphabet waiting until it is suspended; a million objects in one schema make the audit slow; and memory
-(`work_mem` is any session's to set) is only bounded by the container's own limit.
+those after it in the alphabet waiting until it is suspended; and memory (`work_mem` is any session's to set) is only
+bounded by the container's own limit.
 """
 
 

@@ -1,5 +1,5 @@
-"""Traps: what a tenant may plant in its own schema, in its rows of the catalog and in the bucket, for the admin, pg_dump,
-the audit or a restore to trip over. What has to hold is in tests/acceptance/test_hostile_schemas.py."""
+"""Traps: what a tenant may plant in its own schema, in its rows of the catalog and in the bucket, for the admin,
+pg_dump, the audit or a restore to trip over. What has to hold is in tests/acceptance/test_hostile_schemas.py."""
 
 from __future__ import annotations
 

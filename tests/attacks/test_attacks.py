@@ -121,33 +121,36 @@ def test_who_holds_on_is_named_and_one_command_ends_it(server: Server) -> None:
     with world(server, "--size", "1MB") as one:
         for way in (0, 1):
             with ExitStack() as stack:
-                sessions = []
-                for attack in bounded.HELD.attacks:
-                    assert attack.rule
-                    url = one.app if attack.ways[way] == "app" else one.login
-                    session = stack.enter_context(closing(hold(one, attack, url)))
-                    if attack.id == "hold-notifications":
-                        one.database.sql(
-                            "SELECT pg_notify('loot', n || repeat('x', 7000)) FROM generate_series(1, 30) n"
-                        )
-                    found = named(one, attack.rule)
-                    mine = (
-                        [f for f in found if f"pid {session.info.backend_pid} " in f] if "pid" in str(found) else found
-                    )
-                    assert mine, f"{attack.id} is not named: {found}"
-                    sessions.append(session)
-                rules = {finding["rule"] for finding in one.place.tenants("audit", "fruits", "--json").json["findings"]}
-                assert rules >= {a.rule for a in bounded.HELD.attacks} - {"long-transaction", "notifications"}
-                done = one.place.tenants("suspend", "fruits")
-                assert done.code == 0, done.said
-                for attack, session in zip(bounded.HELD.attacks, sessions, strict=True):
-                    assert attack.rule
-                    assert named(one, attack.rule) == [], attack.id
-                    with pytest.raises(psycopg.OperationalError):
-                        session.execute("SELECT 1")
-                assert one.database.sql("SELECT gid FROM pg_prepared_xacts") == [("theirs",)]
-                assert one.place.tenants("resume", "fruits").code == 0
-                assert one.database.sql("SELECT 1", url=one.login) == [(1,)]
+                _hold_all(one, way, stack)
+        assert one.database.sql("SELECT 1", url=one.login) == [(1,)]
+
+
+def _hold_all(one: World, way: int, stack: ExitStack) -> None:
+    """All at the same time: each is named, and one command ends them."""
+    held = bounded.HELD.attacks
+    sessions = []
+    for attack in held:
+        assert attack.rule
+        url = one.app if attack.ways[way] == "app" else one.login
+        session = stack.enter_context(closing(hold(one, attack, url)))
+        if attack.id == "hold-notifications":
+            one.database.sql("SELECT pg_notify('loot', n || repeat('x', 7000)) FROM generate_series(1, 30) n")
+        found = named(one, attack.rule)
+        if "pid" in str(found):
+            found = [line for line in found if f"pid {session.info.backend_pid} " in line]
+        assert found, f"{attack.id} is not named"
+        sessions.append(session)
+    rules = {finding["rule"] for finding in one.place.tenants("audit", "fruits", "--json").json["findings"]}
+    assert rules >= {attack.rule for attack in held} - {"long-transaction", "notifications"}  # which wait before
+    done = one.place.tenants("suspend", "fruits")
+    assert done.code == 0, done.said
+    for attack, session in zip(held, sessions, strict=True):
+        assert attack.rule
+        assert named(one, attack.rule) == [], attack.id
+        with pytest.raises(psycopg.OperationalError):
+            session.execute("SELECT 1")
+    assert one.database.sql("SELECT gid FROM pg_prepared_xacts") == [("theirs",)]
+    assert one.place.tenants("resume", "fruits").code == 0
 
 
 def by_id(group: Group, id_: str) -> Attack:

@@ -1,5 +1,7 @@
-"""Thefts: what the Python of a revision may try to take from the process that runs it and from the machine. All of it is
-one revision, which tests/integration/test_sandbox.py runs in each way of confining; a row names the line that tries it."""
+"""Thefts: what the Python of a revision may try to take from the process that runs it and from the machine.
+
+All of it is one revision, which tests/integration/test_sandbox.py runs in each way of confining; a row names the line
+that tries it."""
 
 from __future__ import annotations
 
