@@ -6,6 +6,7 @@ part of what it is wanted to be, so no `apply`, deploy or nightly run lets it in
 
 from __future__ import annotations
 
+from tenants.core.errors import TenantsError
 from tenants.core.events import Event, Tell
 from tenants.core.names import app_role_name, deploy_role_prefix
 from tenants.edges import catalog, postgres
@@ -28,6 +29,11 @@ def suspend(access: Access, name: str, tell: Tell) -> bool:
     ended, prepared = roles.shut_out(connection, access.me, [name, app_role_name(name), *logins, *at_work])
     new = _want(access, name, suspended=True)
     postgres.end_sessions(connection, [*logins, *at_work])
+    (rule,) = (rule for rule in audit.rules() if rule.id == "login-suspended")
+    if left := audit.find(connection, access.me.superuser, [rule], {name}):
+        raise TenantsError(
+            f"{', '.join(finding.object for finding in left)} can still log in", next=f"again: tenants suspend {name}"
+        )
     tell(Event(name, "suspend", f"{len(logins)} logins shut out, {ended} sessions ended"))
     if prepared:
         tell(Event(name, "suspend", f"{prepared} prepared transactions rolled back"))

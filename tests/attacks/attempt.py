@@ -25,7 +25,7 @@ def attempts(url: str, statements: list[tuple[str, str]]) -> list[Told]:
             except psycopg.Error as error:
                 state, text = error.sqlstate or "", error.diag.message_primary or str(error)
             told.append((id_, way, state, text))
-            if not connection.closed:
-                connection.rollback()
+            if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+                connection.close()  # it hangs in a transaction, or in a COPY that was let through
         connection.close()
     return told
