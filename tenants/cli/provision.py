@@ -1,4 +1,4 @@
-"""create, apply, login, rotate, reader, extension, suspend, resume, list, show, drop."""
+"""create, apply, login, rotate, reader, extension, suspend, resume, connect, list, show, drop."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tenants.core.errors import UsageError
 from tenants.core.limits import DEFAULT, Limits, check
 from tenants.core.names import printable
 from tenants.core.units import counted
+from tenants.usecases import connect as connects
 from tenants.usecases import logins, provision, sharing
 from tenants.usecases import suspend as suspends
 from tenants.usecases.access import Access
@@ -176,6 +177,15 @@ def resume(name: str, as_json: bool) -> None:
         click.echo(f"{name}   {'may log in again' if new else 'was not suspended'}")
 
 
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("name")
+@click.argument("arguments", nargs=-1, metavar="[PSQL ARGUMENT]...")
+def connect(name: str, arguments: tuple[str, ...]) -> int:
+    """Open psql as a tenant, in its schema. It exits as psql does."""
+    with options.access("connect") as access:
+        return connects.connect(access, name, arguments)
+
+
 @click.command("list")
 @options.as_json
 def list_(as_json: bool) -> None:
@@ -250,4 +260,4 @@ def drop(name: str, yes: bool, no_snapshot: bool, wait: float, as_json: bool) ->
         click.echo(f"{name}   dropped.{back}")
 
 
-COMMANDS = (create, apply, login, rotate, reader, extension, suspend, resume, list_, show, drop)
+COMMANDS = (create, apply, login, rotate, reader, extension, suspend, resume, connect, list_, show, drop)

@@ -82,6 +82,16 @@ def deploy_role_prefix(tenant: str) -> str:
     return f"{tenant}~deploy~"
 
 
+def visitor_role_name(tenant: str, token: str) -> str:
+    """The name of the short-lived role of somebody who has a look with psql."""
+    return f"{tenant}~connect~{token}"
+
+
+def visitor_role_prefix(tenant: str) -> str:
+    """What the names of all such roles of `tenant` begin with."""
+    return f"{tenant}~connect~"
+
+
 def aside_prefix(tenant: str) -> str:
     """What the names of all schemas of `tenant` begin with that a restore has set aside."""
     return f"{tenant}~before~"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from typing import IO
 from tenants.core.errors import ProgramError
 from tenants.core.names import printable
 from tenants.core.settings import DatabaseUrl
-from tenants.edges import sandbox
+from tenants.edges import confine, sandbox
 
 HOW_TO_GET_THEM = "pip install 'dokku-tenants[client]', or on Debian: apt-get install postgresql-client"
 
@@ -114,6 +116,30 @@ def start(
         pass_fds=pass_fds,
     ) as process:
         yield process
+
+
+def attend(programs: Programs, name: str, *arguments: str, url: DatabaseUrl) -> int:
+    """Run a program for the person at the terminal, who may do with it what they may do anyway; its exit code. A
+    Ctrl-C is the program's."""
+    argv = [programs[name], *arguments, f"--dbname={url.without_password()}"]
+    environment = {key: value for key, value in os.environ.items() if key != "DATABASE_URL"}
+    former = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return subprocess.run(
+            argv,
+            env={**environment, "PGPASSWORD": url.password},
+            preexec_fn=_attended,
+            check=False,
+        ).returncode
+    finally:
+        signal.signal(signal.SIGINT, former)
+
+
+def _attended() -> None:
+    """In the program's process, before it begins: it hears Ctrl-C, and dies with us."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if sys.platform == "linux":
+        confine.LIBC.prctl(confine.PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def complaint(stderr: bytes) -> str:

@@ -63,6 +63,7 @@ def nightly(access: Access, schedule: str, tell: Tell, *, again: bool = False) -
 
 def _one(access: Access, entry: Entry, lock: locks.Lock, tell: Tell) -> str | None:
     roles.clean_up(access.connection, access.me, entry.name, access.settings.database)
+    roles.clear_visitors(access.connection, access.me, entry.name, access.settings.database)
     found = postgres.rows(access.connection, "schemas", names=[entry.name])[0]
     if not found["exists"]:
         raise TenantsError(

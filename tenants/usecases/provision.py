@@ -180,6 +180,7 @@ def drop(access: Access, name: str, tell: Tell, *, no_snapshot: bool = False, wa
         else:
             roles.clean_up(access.connection, access.me, name, access.settings.database)
         lock.check()
+        roles.clear_visitors(access.connection, access.me, name, access.settings.database, everybody=True)
         _remove(access, entry)
         catalog.add_record(
             access.connection,

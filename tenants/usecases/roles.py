@@ -20,6 +20,8 @@ from tenants.core.names import (
     deploy_role_name,
     deploy_role_prefix,
     login_name,
+    visitor_role_name,
+    visitor_role_prefix,
 )
 from tenants.core.settings import DatabaseUrl
 from tenants.edges import catalog, postgres
@@ -138,6 +140,30 @@ def acting_as(connection: Connection, me: Identity, tenant: str, url: DatabaseUr
         yield url.as_login(login.role, login.password)
     finally:
         clean_up(connection, me, tenant, url)
+
+
+@contextmanager
+def visiting(connection: Connection, me: Identity, tenant: str, url: DatabaseUrl) -> Iterator[DatabaseUrl]:
+    """A URL that acts as the tenant for a person, for as long as the block lasts. It needs no lock: the name of our
+    session says that the role is in use, and the next visit or nightly run removes one that is not."""
+    clear_visitors(connection, me, tenant, url)
+    login = Login(visitor_role_name(tenant, catalog.token()), _password())
+    connection.execute("SELECT set_config('application_name', %s, false)", [f"tenants {login.role}"[:63]])
+    until = datetime.now(UTC) + timedelta(hours=DEPLOY_ROLE_HOURS)
+    try:
+        with postgres.roles_locked(connection):
+            _make(connection, me, tenant, login, until, acts_as=tenant)
+        yield url.as_login(login.role, login.password)
+    finally:
+        remove_roles(connection, me, url, [login.role], tenant)
+
+
+def clear_visitors(
+    connection: Connection, me: Identity, tenant: str, url: DatabaseUrl, *, everybody: bool = False
+) -> None:
+    """Remove the roles of visits that were killed, or, with `everybody`, also of those that go on."""
+    found = postgres.rows(connection, "visitors", prefix=visitor_role_prefix(tenant))
+    remove_roles(connection, me, url, [row["role"] for row in found if everybody or not row["visiting"]], tenant)
 
 
 @contextmanager

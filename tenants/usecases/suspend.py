@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tenants.core.errors import TenantsError
 from tenants.core.events import Event, Tell
-from tenants.core.names import app_role_name, deploy_role_prefix
+from tenants.core.names import app_role_name, deploy_role_prefix, visitor_role_prefix
 from tenants.edges import catalog, postgres
 from tenants.usecases import audit, roles
 from tenants.usecases.access import Access
@@ -25,7 +25,8 @@ def suspend(access: Access, name: str, tell: Tell) -> bool:
     catalog.ensure(access.connection)
     connection = access.connection
     logins = catalog.entries_with_logins(connection)[name].logins
-    at_work = [row["role"] for row in postgres.rows(connection, "roles_of", prefix=deploy_role_prefix(name))]
+    prefixes = (deploy_role_prefix(name), visitor_role_prefix(name))
+    at_work = [row["role"] for prefix in prefixes for row in postgres.rows(connection, "roles_of", prefix=prefix)]
     ended, prepared = roles.shut_out(connection, access.me, [name, app_role_name(name), *logins, *at_work])
     new = _want(access, name, suspended=True)
     postgres.end_sessions(connection, [*logins, *at_work])

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import psycopg
 import pytest
-from support import Place
+from support import Place, until
 
 
 @pytest.fixture
@@ -62,8 +62,8 @@ def test_a_deploy_at_work_ends_with_the_tenant(orchard: Place) -> None:
     orchard.revision("fruits", "0002", 'op.execute("SELECT pg_sleep(600)")', "0001")
     running = orchard.start("deploy", "fruits")
     try:
-        while not orchard.database.sql("SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'"):
-            assert running.poll() is None
+        query = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'"
+        until(lambda: orchard.database.sql(query), "the revision has begun")
         assert orchard.tenants("suspend", "fruits").code == 0
         out, err = running.communicate(timeout=60)
     finally:

@@ -7,7 +7,7 @@ import pytest
 
 from tenants.cli import cli
 
-ANSWERS_NOTHING = {"agent"}
+ANSWERS_NOTHING = {"agent", "connect"}
 
 
 @pytest.mark.parametrize("name", sorted(cli.commands))

@@ -199,16 +199,22 @@ FROM roles r WHERE r.kind = 'owner' AND NOT pg_has_role(r.oid, 'tenants~members'
 -- high ask: A role is named like one of a tenant's, and the catalog does not know it.
 SELECT split_part(r.rolname, '~', 1) AS tenant, r.rolname::text AS object, NULL::text AS fix
 FROM pg_roles r
-WHERE strpos(r.rolname, '~') > 0 AND strpos(r.rolname, '~deploy~') = 0 AND r.rolname <> 'tenants~members'
+WHERE strpos(r.rolname, '~') > 0 AND r.rolname !~ '~(deploy|connect)~' AND r.rolname <> 'tenants~members'
   AND r.rolname NOT IN (SELECT role FROM ours)
 
 -- name: rule_deploy_role
--- high ask: A short-lived deploy role is there, and no deploy is at work: a run was killed. The next one removes it.
+-- high ask: A short-lived role is there, and nobody is at work with it: a run was killed. The next one removes it.
 SELECT split_part(r.rolname, '~', 1) AS tenant, r.rolname::text AS object, NULL::text AS fix
 FROM pg_roles r
 WHERE strpos(r.rolname, '~deploy~') > 0
   AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE starts_with(a.application_name, 'tenants ')
                   AND strpos(a.usename, '~') = 0 AND a.pid <> pg_backend_pid())
+UNION ALL
+SELECT split_part(r.rolname, '~', 1), r.rolname::text, NULL
+FROM pg_roles r
+WHERE strpos(r.rolname, '~connect~') > 0
+  AND NOT EXISTS (SELECT FROM pg_stat_activity a
+                  WHERE strpos(a.usename, '~') = 0 AND a.application_name = left('tenants ' || r.rolname, 63))
 
 -- name: rule_public_reach
 -- high repair: PUBLIC, and so every login of the server, still reaches a database or the schema public.

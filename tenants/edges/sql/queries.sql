@@ -139,6 +139,15 @@ FROM pg_roles r
 WHERE starts_with(r.rolname, %(prefix)s)
 ORDER BY 1;
 
+-- name: visitors
+-- The roles of psql's visits to a tenant, and whether the session that made each is still there.
+SELECT r.rolname::text AS role,
+       EXISTS (SELECT FROM pg_stat_activity a
+               WHERE strpos(a.usename, '~') = 0 AND a.application_name = left('tenants ' || r.rolname, 63)) AS visiting
+FROM pg_roles r
+WHERE starts_with(r.rolname, %(prefix)s)
+ORDER BY 1;
+
 -- name: end_sessions
 SELECT count(pg_terminate_backend(pid))::int FROM pg_stat_activity WHERE usename = ANY(%(roles)s::text[]);
 
