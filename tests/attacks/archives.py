@@ -55,4 +55,37 @@ GROUPS = (
             ),
         ),
     ),
+    Group(
+        "Lies about archives in the bucket",
+        (
+            _row(
+                "bomb",
+                "A gigabyte of zeros in a few kilobytes, whose manifest promises little",
+                "raw_size = 10",
+                "it is read up to the size that the manifest gives",
+                "is damaged",
+            ),
+            _row(
+                "bomb-that-is-told",
+                "The same, with a manifest that tells it",
+                "raw_size = 2**30",
+                "it is a stream: memory does not grow with it",
+                "cannot read snapshot",
+            ),
+            _row(
+                "swapped",
+                "A neighbour's archive in the place of one's own, to read its rows",
+                "cp apples/ID.dump.zst fruits/ID.dump.zst",
+                "it is replayed as the attacker, who may not write there",
+                "could not be replayed",
+            ),
+            _row(
+                "elsewhere",
+                "A way out of one's own folder, in the id that is to be restored",
+                "../apples/ID",
+                "an id is digits and letters of one form, and no path",
+                "is not the id of a snapshot",
+            ),
+        ),
+    ),
 )

@@ -203,6 +203,17 @@ FILLED = Group(
             ended_by=_SUSPEND,
         ),
         Attack(
+            "leave-prepared",
+            "Leave a prepared transaction that holds the deploy role, so that the role cannot be dropped",
+            "SET ROLE NONE\nBEGIN\nSELECT lo_create(0)\nPREPARE TRANSACTION 'orphan'",
+            "removing a deploy role rolls back what it has prepared",
+            outcome="bounded",
+            ways=("revision",),
+            expects=(),
+            rule="prepared-transaction",
+            ended_by="the end of the deploy",
+        ),
+        Attack(
             "storm",
             "Come back faster than one is shut out",
             "SET ROLE NONE\nBEGIN\nALTER ROLE SESSION_USER PASSWORD 'held'",

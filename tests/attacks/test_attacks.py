@@ -11,6 +11,7 @@ import signal
 import socket
 import struct
 import tempfile
+import textwrap
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -22,6 +23,7 @@ import zstandard
 from attacks import archives, bounded, leaks, statements
 from attacks.attempt import Told
 from attacks.model import Attack, Group, Way
+from attacks.revisions import ANOTHER
 from attacks.world import World, world
 from support import until
 from throwaway_postgres import Server, throwaway_postgres
@@ -292,3 +294,45 @@ def test_an_archive_that_is_forged_starts_nothing_and_reaches_nobody(server: Ser
             if known:
                 wrong.append(f"{attack.id}: changed {known}")
         assert not wrong, "\n".join(wrong)
+
+
+def test_lies_about_an_archive_are_found_out(server: Server) -> None:
+    with world(server) as one:
+        one.database.sql("ROLLBACK PREPARED 'theirs'")
+        taken = {name: one.place.tenants("snapshot", name, "--json").json["id"] for name in ("apples", "fruits")}
+        (archive,) = one.place.store.glob(f"*/fruits/{taken['fruits']}.dump.zst")
+        (theirs,) = one.place.store.glob(f"*/apples/{taken['apples']}.dump.zst")
+        manifest = archive.with_suffix("").with_suffix(".json")
+        zeros = bytes(1 << 30)
+        bomb, digest = zstandard.ZstdCompressor().compress(zeros), hashlib.sha256(zeros).hexdigest()
+        told = json.loads(theirs.with_suffix("").with_suffix(".json").read_text())
+        honest = {name: told[name] for name in ("raw_size", "raw_sha256")}
+        id_ = taken["fruits"]
+        lies: dict[str, tuple[bytes, dict[str, object], str]] = {
+            "archive-bomb": (bomb, {"raw_size": 10, "raw_sha256": digest}, id_),
+            "archive-bomb-that-is-told": (bomb, {"raw_size": len(zeros), "raw_sha256": digest}, id_),
+            "archive-swapped": (theirs.read_bytes(), honest, id_),
+            "archive-elsewhere": (theirs.read_bytes(), honest, f"../apples/{taken['apples']}"),
+        }
+        before = one.state()
+        wrong = []
+        for attack in archives.GROUPS[1].attacks:
+            data, claims, wanted = lies[attack.id]
+            archive.write_bytes(data)
+            claims |= {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            manifest.write_text(json.dumps(json.loads(manifest.read_text()) | claims))
+            done = one.place.tenants("restore", "fruits", wanted)
+            if done.code not in (2, 5) or attack.expects[0] not in done.err or one.state() != before:
+                wrong.append(f"{attack.id}: {done.code} {done.said} {one.state() ^ before}")
+        assert not wrong, "\n".join(wrong)
+
+
+def test_a_deploy_role_leaves_no_prepared_transaction(server: Server) -> None:
+    with world(server) as one:
+        lines = by_id(bounded.FILLED, "leave-prepared").code.splitlines()
+        done = one.deploy(
+            textwrap.dedent(ANOTHER) + f"other = another()\nfor line in {lines!r}:\n    other.execute(line)\n"
+        )
+        assert done.code == 0, done.said
+        assert one.database.sql("SELECT gid FROM pg_prepared_xacts") == [("theirs",)]
+        assert [role for role in one.database.roles() if "~deploy~" in role] == []
