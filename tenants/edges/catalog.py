@@ -225,9 +225,13 @@ def forget_adopted(connection: Connection, tenant: str) -> None:
     connection.execute("DELETE FROM tenants.adopted WHERE tenant = %s", [tenant])
 
 
-def bridges(connection: Connection, tenant: str) -> list[str]:
-    """The views that stand in the place of what the tenant has adopted, quoted."""
-    query = "SELECT format('%%I.%%s', source, rest) FROM tenants.adopted WHERE tenant = %s AND bridge ORDER BY 1"
+def bridges(connection: Connection, tenant: str | None = None) -> list[str]:
+    """The views that stand in the place of what the tenant, or any tenant, has adopted, quoted. None where the catalog
+    is older than they are."""
+    if version(connection) < 3:
+        return []
+    query = """SELECT format('%%I.%%s', source, rest) FROM tenants.adopted
+               WHERE bridge AND tenant = coalesce(%s, tenant) ORDER BY 1"""
     return [row[0] for row in connection.execute(query, [tenant])]
 
 

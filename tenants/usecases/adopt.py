@@ -156,18 +156,7 @@ def undo(access: Access, name: str, tell: Tell, *, wait: float = locks.WAIT) -> 
         if source is None or source == name:
             raise Refused(f"nothing was moved into schema {name} that could go back", next=f"tenants show {name}")
         bridges = catalog.bridges(access.connection, name)
-        things, edges = _graph(access)
-        standing = {t.key for t in things if t.kind == "VIEW" and t.identity in bridges}
-        found = adoptions.plan(
-            name,
-            source,
-            [t for t in things if t.key not in standing],
-            [e for e in edges if e.user not in standing],
-            owner=access.me.role,
-            owners=owners,
-            bridge=False,
-        )
-        _clear(found)
+        found = _clear(adoptions.plan(name, source, *_graph(access), owner=access.me.role, owners=owners, bridge=False))
 
         def move() -> None:
             _run(access, [f"DROP VIEW IF EXISTS {bridge}" for bridge in bridges])
@@ -181,14 +170,18 @@ def undo(access: Access, name: str, tell: Tell, *, wait: float = locks.WAIT) -> 
 
 
 def _graph(access: Access) -> tuple[list[Thing], list[Edge]]:
+    """What there is and what needs what, less the views that stand in the place of what was adopted before."""
+    standing = catalog.bridges(access.connection)
     begin = sql.statement("adoption_begin")
     things = postgres.dict_rows(access.connection, f"{begin}\n{sql.statement('adoption_things')}")
     edges = postgres.dict_rows(access.connection, f"{begin}\n{sql.statement('adoption_edges')}")
+    bridges = {row["key"] for row in things if row["kind"] == "VIEW" and row["identity"] in standing}
     return (
-        [Thing(**{**row, "grants": tuple(row["grants"] or ())}) for row in things],
+        [Thing(**{**row, "grants": tuple(row["grants"] or ())}) for row in things if row["key"] not in bridges],
         [
             Edge(e["key"], e["used_key"], e["inherits"], e["words"] or "", e["used_words"] or "", e["used_schema"])
             for e in edges
+            if e["key"] not in bridges
         ],
     )
 

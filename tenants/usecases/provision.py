@@ -200,4 +200,6 @@ def _remove(access: Access, entry: Entry) -> None:
         for schema in [entry.name, *asides]:
             run(connection, "DROP SCHEMA IF EXISTS {schema} CASCADE", schema=schema)
         catalog.remove_tenant(connection, entry.name)
-    roles.remove_roles(connection, me, access.settings.database, [*logins, entry.name], None)
+    app = app_role_name(entry.name)
+    apps = [app] if postgres.rows(connection, "names_taken", name=app) else []
+    roles.remove_roles(connection, me, access.settings.database, [*logins, *apps, entry.name], None)
