@@ -91,10 +91,10 @@ def fresh_database(server: Server) -> Iterator[Database]:
         try:
             yield Database(server)
         finally:
-            _remove_all(connection)
+            remove_all(connection)
 
 
-def _remove_all(connection: psycopg.Connection) -> None:
+def remove_all(connection: psycopg.Connection) -> None:
     connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
     connection.execute('DROP DATABASE "db.main" WITH (FORCE)')
     for (name,) in connection.execute("SELECT rolname FROM pg_roles WHERE oid >= 16384").fetchall():
