@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check format lint types clean
+.PHONY: help demo test check docs format lint types clean
 
 help:
 	@echo "make demo    the main job, on a PostgreSQL of its own"
 	@echo "make test    all tests, with a PostgreSQL and an S3 that they start themselves"
 	@echo "make check   format, lint, types, tests"
+	@echo "make docs    write docs/security.md anew, from the attacks that the tests try"
 	@echo "make format  put the code into shape"
 	@echo "make clean   remove what make made"
 
@@ -35,6 +36,9 @@ lint: $(READY)
 
 types: $(READY)
 	@$(BIN)/mypy
+
+docs: $(READY)
+	@$(BIN)/python tests/attacks/page.py
 
 format: $(READY)
 	@$(BIN)/ruff format .

@@ -12,7 +12,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -45,8 +45,9 @@ def wheel_binaries() -> Path:
 
 
 @contextmanager
-def throwaway_postgres(folder: Path, binaries: Path | None = None) -> Iterator[Server]:
-    """Start a server whose files are in `folder`, on a free port of loopback; stop it at the end of the block."""
+def throwaway_postgres(folder: Path, binaries: Path | None = None, more: Sequence[str] = ()) -> Iterator[Server]:
+    """Start a server whose files are in `folder`, on a free port of loopback; stop it at the end of the block. `more`
+    are further settings, each `name=value`."""
     folder = folder.resolve()
     user = _unprivileged_user()
     binaries = _reachable(binaries or wheel_binaries(), folder, user)
@@ -70,7 +71,7 @@ def throwaway_postgres(folder: Path, binaries: Path | None = None) -> Iterator[S
     port = _free_port()
     settings = [f"port={port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off"]
     settings += ["max_connections=60", "shared_buffers=32MB", "log_statement=ddl", "autovacuum=off"]
-    settings += ["max_prepared_transactions=2"]
+    settings += ["max_prepared_transactions=2", *more]
     argv = [str(binaries / "postgres"), "-D", str(data), *(part for s in settings for part in ("-c", s))]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(

@@ -15,9 +15,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
-from support import Bucket, Database, Place
+from support import Bucket, Database, Place, fresh_database
 from throwaway_postgres import Server, throwaway_postgres
 
 DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
@@ -42,18 +41,8 @@ def server(binaries: Path | None) -> Iterator[Server]:
 @pytest.fixture
 def database(server: Server) -> Iterator[Database]:
     """An empty database. Its name is one that no tenant has."""
-    with psycopg.connect(server.url(), autocommit=True) as connection:
-        connection.execute('CREATE DATABASE "db.main"')
-        yield Database(server)
-        _remove_all(connection)
-
-
-def _remove_all(connection: psycopg.Connection) -> None:
-    connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
-    connection.execute('DROP DATABASE "db.main" WITH (FORCE)')
-    for (name,) in connection.execute("SELECT rolname FROM pg_roles WHERE oid >= 16384").fetchall():
-        for statement in ("DROP OWNED BY {} CASCADE", "DROP ROLE {}"):
-            connection.execute(psycopg.sql.SQL(statement).format(psycopg.sql.Identifier(name)))
+    with fresh_database(server) as made:
+        yield made
 
 
 @pytest.fixture

@@ -83,6 +83,25 @@ class Database:
         return [row[0] for row in self.sql(query)]
 
 
+@contextmanager
+def fresh_database(server: Server) -> Iterator[Database]:
+    """An empty database; when the block is left, it is gone, and so are all roles that were made meanwhile."""
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        connection.execute('CREATE DATABASE "db.main"')
+        try:
+            yield Database(server)
+        finally:
+            remove_all(connection)
+
+
+def remove_all(connection: psycopg.Connection) -> None:
+    connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+    connection.execute('DROP DATABASE "db.main" WITH (FORCE)')
+    for (name,) in connection.execute("SELECT rolname FROM pg_roles WHERE oid >= 16384").fetchall():
+        for statement in ("DROP OWNED BY {} CASCADE", "DROP ROLE {}"):
+            connection.execute(psycopg.sql.SQL(statement).format(psycopg.sql.Identifier(name)))
+
+
 @dataclass(frozen=True)
 class Bucket:
     endpoint: str

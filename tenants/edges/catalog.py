@@ -334,6 +334,11 @@ def allow_swap(connection: Connection, role: str, tenant: str, aside: str) -> No
     connection.execute("INSERT INTO tenants.swaps (role, tenant, aside) VALUES (%s, %s, %s)", [role, tenant, aside])
 
 
+def swap_allowed(connection: Connection, role: str) -> bool:
+    """Whether that session still may: set_aside takes it back, and a transaction that fails gives it again."""
+    return connection.execute("SELECT FROM tenants.swaps WHERE role = %s", [role]).rowcount == 1
+
+
 def forget_swaps(connection: Connection, tenant: str) -> None:
     connection.execute("DELETE FROM tenants.swaps WHERE tenant = %s", [tenant])
 

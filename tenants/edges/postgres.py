@@ -264,6 +264,19 @@ def roles_locked(connection: Connection) -> Iterator[None]:
         unlock(connection, _ROLES)
 
 
+def again_if_concurrent(statement: Callable[[], None]) -> None:
+    """Run a statement that changes a row of a shared catalog, without the lock of `roles_locked`: who changes the same
+    row at that moment makes it fail, "tuple concurrently updated", and then it is tried again."""
+    for attempt in range(20):
+        try:
+            return statement()
+        except pg.InternalError_:
+            if attempt == 19:
+                raise
+            time.sleep(random.uniform(0.01, 0.05))  # noqa: S311
+    return None
+
+
 def poll(ready: Callable[[], bool], *, seconds: float, what: str) -> None:
     """Ask until `ready`, with a little jitter. Raises TenantsError with `what` after `seconds`."""
     end = time.monotonic() + seconds

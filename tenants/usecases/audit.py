@@ -127,7 +127,8 @@ def repair(
     """Run the fixes of those kinds for the tenants named (all, if none is), until the rules find nothing more.
 
     To be called within `roles_locked`. Effects are checked: PostgreSQL answers a REVOKE that has done nothing with a
-    mere warning. A fix that is known to be out of the admin's reach is not tried.
+    mere warning. A fix that is known to be out of the admin's reach is not tried; one that the tenant itself keeps us
+    from, by a lock on what is to be mended, does not keep the others from being mended.
     """
     wanted = [rule for rule in rules() if rule.kind in kinds]
     tried: dict[Finding, str] = {}
@@ -135,19 +136,21 @@ def repair(
         found = find(connection, me, wanted, tenants)
         open_ = [finding for finding in found if finding.fix and not finding.needs and finding not in tried]
         for finding in open_:
-            tried[finding] = "nothing came of it"
+            tried[finding] = "somebody to look at it: nothing came of the fix"
             try:
                 with connection.transaction():
                     connection.execute(cast("LiteralString", finding.fix))
             except postgres.NotAllowed as error:
-                tried[finding] = printable(postgres.error_text(error))
+                tried[finding] = f"more than {me.role}'s rights ({printable(postgres.error_text(error))})"
+            except postgres.LockNotToBeHad:
+                tried[finding] = "a lock that somebody holds"
         if not open_:
             break
     else:
         found = find(connection, me, wanted, tenants)
     mended = [finding for finding in tried if finding not in found]
     left = [
-        f if f.needs else replace(f, needs=f"more than {me.role}'s rights ({tried.get(f, 'not tried')})")
+        f if f.needs else replace(f, needs=tried.get(f, "somebody to look at it: it was not tried"))
         for f in found
         if f.fix
     ]

@@ -183,10 +183,7 @@ def _remove(access: Access, entry: Entry) -> None:
     app = app_role_name(entry.name)
     own = [*logins, entry.name, *([app] if postgres.rows(connection, "names_taken", name=app) else [])]
     asides = [row["name"] for row in postgres.rows(connection, "asides") if row["tenant"] == entry.name]
-    with postgres.roles_locked(connection):
-        for login in logins:
-            run(connection, "ALTER ROLE {role} NOLOGIN", role=login)
-    postgres.end_sessions(connection, logins)
+    roles.shut_out(connection, me, [*logins, entry.name, app_role_name(entry.name)])
     with postgres.roles_locked(connection):
         for schema in [entry.name, *asides]:
             run(connection, "DROP SCHEMA IF EXISTS {schema} CASCADE", schema=schema)

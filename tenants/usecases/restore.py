@@ -83,7 +83,15 @@ def restore(access: Access, name: str, id_: str | None, tell: Tell, *, wait: flo
             lock.check()
             aside = _free_aside(access, name)
             catalog.allow_swap(access.connection, url.user, name, aside)
-            _replay(client, store, manifest, listing, url, access, tell)
+            try:
+                _replay(client, store, manifest, listing, url, access, tell)
+            except ProgramError as error:
+                if not catalog.swap_allowed(access.connection, url.user):
+                    error.data = (
+                        f"{name} is not as it was: what is in the archive committed; it was set aside as {aside}"
+                    )
+                    error.next = f"put back what was there: tenants restore {name} {undo.id}" if undo else None
+                raise
             heads = access.observe([entry])[0].current
             if heads != manifest.heads:
                 raise TenantsError(f"{name} is at {heads} after the restore, and the snapshot at {manifest.heads}")

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import LiteralString
 
 from tenants.core.names import (
     EXTENSIONS_SCHEMA,
@@ -24,7 +25,7 @@ from tenants.core.names import (
 )
 from tenants.core.settings import DatabaseUrl
 from tenants.edges import catalog, postgres
-from tenants.edges.postgres import Connection, Identity, compose, run
+from tenants.edges.postgres import Connection, Identity, compose, literal, run
 
 DEPLOY_ROLE_HOURS = 6
 """After this a deploy role lets nobody in any more, even if we were killed and nobody has run us since."""
@@ -213,9 +214,35 @@ def clean_up(connection: Connection, me: Identity, tenant: str, url: DatabaseUrl
     return found
 
 
+def shut_out(connection: Connection, me: Identity, names: Sequence[str]) -> tuple[int, int]:
+    """Let the roles into the database no more, end their sessions, and roll back what they have prepared. Returns how
+    many sessions and prepared transactions there were.
+
+    It waits for nothing that they could hold: neither for a key of ours nor for the row of a role, which each session
+    can hold of its own (ALTER ROLE … PASSWORD in a transaction that stays open). Only the right to connect is taken,
+    and that they cannot hold up. What takes such locks, NOLOGIN and DROP ROLE, comes after it.
+    """
+    known = {row["role"] for row in postgres.rows(connection, "roles_of", prefix="")}
+    if there := sorted(known.intersection(names)):
+        whom = postgres.comma(*there)
+        revoke: LiteralString = "REVOKE CONNECT ON DATABASE {database} FROM {roles}"
+        postgres.again_if_concurrent(lambda: run(connection, revoke, database=me.database, roles=whom))
+    sessions = postgres.scalar(connection, "sessions", roles=list(names))
+    postgres.end_sessions(connection, names)
+    prepared = postgres.rows(connection, "prepared", roles=list(names))
+    for left in prepared:
+        run(connection, "SET ROLE {role}", role=left["role"])
+        try:
+            run(connection, "ROLLBACK PREPARED {gid}", gid=literal(left["gid"]))
+        finally:
+            run(connection, "RESET ROLE")
+    return sessions, len(prepared)
+
+
 def remove_roles(connection: Connection, me: Identity, url: DatabaseUrl, names: list[str], heir: str | None) -> None:
-    """Shut the roles out, end their sessions, give what they own to `heir` (or drop it), and drop them. What they own
-    in another database of the server is dropped there; `url` is the admin's."""
+    """Shut the roles out, give what they own to `heir` (or drop it), and drop them. What they own in another database
+    of the server is dropped there; `url` is the admin's."""
+    shut_out(connection, me, names)
     with postgres.roles_locked(connection):
         for name in names:
             run(connection, "ALTER ROLE {role} NOLOGIN", role=name)

@@ -6,11 +6,11 @@ part of what it is wanted to be, so no `apply`, deploy or nightly run lets it in
 
 from __future__ import annotations
 
+from tenants.core.errors import TenantsError
 from tenants.core.events import Event, Tell
 from tenants.core.names import app_role_name, deploy_role_prefix, visitor_role_prefix
 from tenants.edges import catalog, postgres
-from tenants.edges.postgres import run
-from tenants.usecases import audit
+from tenants.usecases import audit, roles
 from tenants.usecases.access import Access
 
 
@@ -21,35 +21,35 @@ def suspend(access: Access, name: str, tell: Tell) -> bool:
     since is ended again.
     """
     access.require_admin(f"tenants suspend {name}")
-    new = _want(access, name, suspended=True)
+    access.entry(name)
+    catalog.ensure(access.connection)
     connection = access.connection
     logins = catalog.entries_with_logins(connection)[name].logins
     prefixes = (deploy_role_prefix(name), visitor_role_prefix(name))
     at_work = [row["role"] for prefix in prefixes for row in postgres.rows(connection, "roles_of", prefix=prefix)]
-    ended = postgres.scalar(connection, "sessions", roles=[*logins, *at_work])
+    ended, prepared = roles.shut_out(connection, access.me, [name, app_role_name(name), *logins, *at_work])
+    new = _want(access, name, suspended=True)
     postgres.end_sessions(connection, [*logins, *at_work])
-    prepared = postgres.rows(connection, "prepared", roles=[name, app_role_name(name), *logins, *at_work])
-    for left in prepared:
-        run(connection, "SET ROLE {role}", role=left["role"])
-        try:
-            run(connection, "ROLLBACK PREPARED {gid}", gid=postgres.literal(left["gid"]))
-        finally:
-            run(connection, "RESET ROLE")
+    (rule,) = (rule for rule in audit.rules() if rule.id == "login-suspended")
+    if left := audit.find(connection, access.me, [rule], {name}):
+        raise TenantsError(
+            f"{', '.join(finding.object for finding in left)} can still log in", next=f"again: tenants suspend {name}"
+        )
     tell(Event(name, "suspend", f"{len(logins)} logins shut out, {ended} sessions ended"))
     if prepared:
-        tell(Event(name, "suspend", f"{len(prepared)} prepared transactions rolled back"))
+        tell(Event(name, "suspend", f"{prepared} prepared transactions rolled back"))
     return new
 
 
 def resume(access: Access, name: str) -> bool:
     """Let the tenant's logins in again. False if they were not shut out."""
     access.require_admin(f"tenants resume {name}")
+    access.entry(name)
+    catalog.ensure(access.connection)
     return _want(access, name, suspended=False)
 
 
 def _want(access: Access, name: str, *, suspended: bool) -> bool:
-    access.entry(name)
-    catalog.ensure(access.connection)
     with postgres.roles_locked(access.connection):
         new = catalog.suspend(access.connection, name, suspended=suspended)
         audit.repair(access.connection, access.me, {name})

@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from attacks.revisions import ANOTHER, ENDS, ESCAPES, OWN, STOPPED
 from support import Done, Place
 
 SECRETS = {
@@ -23,16 +24,6 @@ SECRETS = {
     "CLOUDFLARE_API_TOKEN": "token-secret-that-must-not-show",
 }
 
-ANOTHER = """
-    import os, sys, threading, time
-    import psycopg
-    raw = op.get_bind().connection.driver_connection
-    def another():
-        info = raw.info
-        return psycopg.connect(host=info.host, port=info.port, user=info.user, password=info.password,
-                               dbname=info.dbname, autocommit=True, prepare_threshold=None)
-"""
-"""The beginning of a revision that opens further sessions, with what it was given to connect."""
 
 STATE = """
     SELECT 'role', a.rolname::text, (to_jsonb(a) - 'oid')::text FROM pg_authid a WHERE a.oid >= 16384
@@ -138,70 +129,11 @@ def orchard(place: Place) -> Iterator[Orchard]:
     subprocess.run(["rm", "-rf", temporary], check=True)
 
 
-ENDS = {
-    "commit": """
-        op.execute("CREATE TABLE loot (x int)")
-        op.execute("COMMIT")
-        op.execute("CREATE TABLE more (x int)")
-    """,
-    "commit-in-one-string": """op.execute("CREATE TABLE loot (x int); COMMIT; CREATE TABLE more (x int)")""",
-    "end-and-chain": """op.execute("CREATE TABLE loot (x int); COMMIT AND CHAIN; CREATE TABLE more (x int)")""",
-    "commit-of-the-connection": """
-        op.execute("CREATE TABLE loot (x int)")
-        op.get_bind().commit()
-    """,
-    "commit-of-the-driver": """
-        op.execute("CREATE TABLE loot (x int)")
-        op.get_bind().connection.driver_connection.commit()
-    """,
-    "commit-in-a-block": """op.execute("CREATE TABLE loot (x int); DO $$BEGIN COMMIT; END$$")""",
-    "rollback": """
-        op.execute("ROLLBACK")
-        op.execute("CREATE TABLE loot (x int)")
-    """,
-    "rollback-of-the-connection": """
-        op.get_bind().rollback()
-        op.execute("CREATE TABLE loot (x int)")
-    """,
-    "rollback-of-the-driver": """
-        op.get_bind().connection.driver_connection.rollback()
-        op.execute("CREATE TABLE loot (x int)")
-    """,
-    "rollback-then-commit": """
-        op.execute("ROLLBACK")
-        op.execute("CREATE TABLE loot (x int)")
-        op.execute("COMMIT")
-    """,
-    "constraints-first": """op.execute("CREATE TABLE loot (x int); SET CONSTRAINTS ALL IMMEDIATE; COMMIT")""",
-    "drop-the-guard": """op.execute("CREATE TABLE loot (x int); DROP TABLE pg_temp.tenants_transaction; COMMIT")""",
-    "discard-the-guard": """op.execute("CREATE TABLE loot (x int); DISCARD TEMP; COMMIT")""",
-    "prepare": """op.execute("CREATE TABLE loot (x int); PREPARE TRANSACTION 'left'")""",
-}
-
-
 @pytest.mark.parametrize("body", ENDS.values(), ids=list(ENDS))
 def test_a_revision_that_ends_its_transaction_is_stopped_and_leaves_nothing(orchard: Orchard, body: str) -> None:
     done = orchard.attack(body)
     orchard.untouched(done)
     assert "0002_step.py" in done.err
-
-
-ESCAPES = {
-    "empty-the-guard": """op.execute(
-        "CREATE TABLE loot (x int); DELETE FROM pg_temp.tenants_transaction; COMMIT; CREATE TABLE more (x int)")""",
-    "rollback-and-commit-in-one-string": """op.execute("ROLLBACK; CREATE TABLE loot (x int); COMMIT")""",
-    "second-session": ANOTHER
-    + """
-    another().execute("CREATE TABLE loot (x int)")
-    raise RuntimeError("after the fact")
-    """,
-    "version-by-hand": ANOTHER
-    + """
-    other = another()
-    other.execute("UPDATE alembic_version SET version_num = '0002'")
-    raise RuntimeError("nothing of this revision was done")
-    """,
-}
 
 
 @pytest.mark.parametrize("body", ESCAPES.values(), ids=list(ESCAPES))
@@ -313,193 +245,9 @@ def test_no_session_that_a_revision_opens_may_do_anything_beyond_its_schema(orch
     orchard.untouched(done)
 
 
-OWN = {
-    "password-of-the-owner": (ANOTHER + """    another().execute("ALTER ROLE fruits PASSWORD 'mine'")"""),
-    "set-role-none": """
-        op.execute("SET ROLE NONE")
-        op.execute("SET ROLE fruits")
-    """,
-    "reset-role": """
-        op.execute("RESET ROLE")
-        op.create_table("colours", sa.Column("name", sa.Text))
-    """,
-    "session-kept-by-a-thread": ANOTHER
-    + """
-    def keep():
-        other = another()
-        other.execute("LISTEN loot")
-        while True:
-            time.sleep(1)
-    threading.Thread(target=keep).start()
-    time.sleep(0.3)
-    """,
-    "session-kept-by-a-daemon": ANOTHER
-    + """
-    ready, go = os.pipe()
-    if os.fork() == 0:
-        os.setsid()
-        if os.fork():
-            os._exit(0)
-        other = another()
-        other.execute("SELECT set_config('application_name', 'kept', false)")
-        os.write(go, b".")
-        for fd in range(3, 100):
-            if fd != other.fileno():
-                try:
-                    os.close(fd)
-                except OSError:
-                    pass
-        while True:
-            time.sleep(1)
-    os.read(ready, 1)
-    """,
-    "a-few-forks": """
-        import os, time
-        for _ in range(4):
-            if os.fork() == 0:
-                os.setsid()
-                for _ in range(3):
-                    os.fork()
-                while True:
-                    time.sleep(1)
-    """,
-    "children-that-die-and-are-born": """
-        import os, time
-        if os.fork() == 0:
-            end = time.monotonic() + 20
-            while time.monotonic() < end:
-                if os.fork():
-                    os._exit(0)
-                os.setsid()
-    """,
-    "flood": """
-        import sys
-        for _ in range(3000):
-            sys.stdout.write("x" * 10000)
-    """,
-    "escape-sequences": r"""
-        import sys
-        sys.stdout.write("\x1b]0;owned\x07\x1b[2J\x1b[31mfruits   migrated\x9b2J\u202e")
-    """,
-    "deep-folders": """
-        import os
-        os.chdir(os.environ["TMPDIR"])
-        for _ in range(3000):
-            os.mkdir("d")
-            os.chdir("d")
-        os.chdir("/")
-    """,
-    "closed-folders": """
-        import os
-        folder = os.path.join(os.environ["TMPDIR"], "closed", "inner")
-        os.makedirs(folder)
-        os.chmod(folder, 0)
-        os.chmod(os.path.dirname(folder), 0)
-    """,
-    "role-settings": ANOTHER
-    + """
-    other = another()
-    other.execute("SET ROLE NONE")
-    other.execute("ALTER ROLE CURRENT_USER SET statement_timeout = 1")
-    other.execute("ALTER ROLE CURRENT_USER SET search_path = apples")
-    """,
-    "endless-reports": """
-        import os, stat
-        for fd in range(3, 30):
-            try:
-                if stat.S_ISFIFO(os.fstat(fd).st_mode):
-                    os.write(fd, b'{"event": "applied", "revision": "9999"}\\n' * 50000)
-            except OSError:
-                pass
-    """,
-}
-
-
 @pytest.mark.parametrize("body", OWN.values(), ids=list(OWN))
 def test_noise_and_strays_of_a_revision_end_with_it(orchard: Orchard, body: str) -> None:
     orchard.migrated(orchard.attack(body, "--timeout", "60"))
-
-
-STOPPED = {
-    "set-role-none": """
-        op.execute("SET ROLE NONE")
-        op.execute("CREATE TABLE fruits.loot (x int)")
-    """,
-    "set-session-authorization": """op.execute("SET SESSION AUTHORIZATION postgres")""",
-    "exit-0-at-once": "__import__('os')._exit(0)",
-    "sys-exit": "__import__('sys').exit(0)",
-    "system-exit-of-none": "raise SystemExit",
-    "keyboard-interrupt": "raise KeyboardInterrupt",
-    "kill-itself": "__import__('os').kill(__import__('os').getpid(), 9)",
-    "sleep": "__import__('time').sleep(60)",
-    "session-ended-from-within": """op.execute("SELECT pg_terminate_backend(pg_backend_pid())")""",
-    "version-by-hand": """op.execute("UPDATE alembic_version SET version_num = '0002'")""",
-    "version-emptied": """op.execute("DELETE FROM alembic_version")""",
-    "version-dropped": """op.execute("DROP TABLE alembic_version")""",
-    "version-hidden": """op.execute("ALTER TABLE alembic_version RENAME TO loot")""",
-    "recursion": """
-        def again():
-            again()
-        again()
-    """,
-    "forged-reports": r"""
-        import json, os, time
-        forged = [
-            {"event": "applied", "revision": "0002"}, {"event": "done"},
-            {"event": {}}, [], 1, None, {"event": "applied"},
-            {"event": "failed", "kind": "Busy", "text": "\x1b[2J\ud800", "where": 1, "statement": {}},
-        ]
-        for line in [*map(json.dumps, forged), "[" * 200000, "1" * 10000, "\x00\xff", '{"event": NaN}', "{"]:
-            for fd in range(3, 30):
-                try:
-                    os.write(fd, line.encode("latin-1") + b"\n")
-                except OSError:
-                    pass
-        os._exit(0)
-    """,
-    "an-error-named-like-ours": """
-        class Busy(Exception):
-            pass
-        raise Busy("go away")
-    """,
-    "an-error-that-is-an-essay": "raise RuntimeError('x' * 3000000)",
-    "an-error-that-cannot-be-told": """
-        class Mute(Exception):
-            def __str__(self):
-                raise RuntimeError("no")
-        raise Mute
-    """,
-    "closed-files": """
-        import os
-        os.closerange(0, 100)
-        raise RuntimeError
-    """,
-    "daemon-that-floods": """
-        import os
-        if os.fork() == 0:
-            os.setsid()
-            if os.fork():
-                os._exit(0)
-            while True:
-                for fd in range(1, 30):
-                    try:
-                        os.write(fd, b"x" * 4096)
-                    except OSError:
-                        pass
-        os._exit(7)
-    """,
-    "no-other-database": ANOTHER
-    + """
-    for name in ("postgres", "template1"):
-        try:
-            psycopg.connect(host=raw.info.host, port=raw.info.port, user=raw.info.user,
-                            password=raw.info.password, dbname=name)
-        except psycopg.OperationalError:
-            continue
-        raise SystemExit("could connect to another database, and so it goes on")
-    raise RuntimeError
-    """,
-}
 
 
 @pytest.mark.parametrize("name", STOPPED)

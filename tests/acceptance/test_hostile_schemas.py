@@ -11,6 +11,7 @@ from contextlib import closing
 
 import psycopg
 import pytest
+from attacks.schemas import FAULTY, FORGED, HOOKS, MANIFESTS, SOUND
 from support import Done, Place, ending
 
 TRAP = """
@@ -86,55 +87,6 @@ def market(place: Place) -> Market:
     assert isinstance(place, Market)
     place.prepare()
     return place
-
-
-AWAY = "ALTER TABLE alembic_version RENAME TO former; "
-
-FAULTY = {
-    "view": AWAY + "CREATE VIEW alembic_version AS SELECT '0001'::varchar(32) AS version_num WHERE trap()",
-    "view-over-the-table": AWAY + "CREATE VIEW alembic_version AS SELECT version_num FROM former WHERE trap()",
-    "materialized-view": AWAY + "CREATE MATERIALIZED VIEW alembic_version AS SELECT trap()::text AS version_num",
-    "composite-type": AWAY + "CREATE TYPE alembic_version AS (version_num text)",
-    "sequence": AWAY + "CREATE SEQUENCE alembic_version",
-    "index": AWAY + "CREATE INDEX alembic_version ON items (trap(name))",
-    "partitioned": AWAY
-    + "CREATE TABLE alembic_version (version_num varchar(32)) PARTITION BY LIST (trap(version_num))",
-    "partition": AWAY + "CREATE TABLE whole (version_num varchar(32)) PARTITION BY LIST (version_num);"
-    "CREATE TABLE alembic_version PARTITION OF whole DEFAULT; INSERT INTO whole VALUES ('0001')",
-    "parent": "CREATE TABLE child () INHERITS (alembic_version); INSERT INTO child VALUES ('0002')",
-    "unlogged": AWAY + "CREATE UNLOGGED TABLE alembic_version AS TABLE former",
-    "row-security": "ALTER TABLE alembic_version ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;"
-    "CREATE POLICY trap ON alembic_version USING (trap())",
-    "rule": "CREATE RULE trap AS ON INSERT TO alembic_version DO ALSO SELECT trap()",
-    "type-and-cast": AWAY + "CREATE TYPE v AS (n text);"
-    "CREATE FUNCTION into_text(v) RETURNS text LANGUAGE sql AS 'SELECT fruits.trap()::text';"
-    "CREATE CAST (v AS text) WITH FUNCTION into_text(v) AS IMPLICIT;"
-    "CREATE TABLE alembic_version (version_num v); INSERT INTO alembic_version VALUES (ROW('0001'))",
-    "domain": AWAY + "CREATE DOMAIN v AS varchar(32) CHECK (trap(VALUE) <> '');"
-    "CREATE TABLE alembic_version (version_num v); INSERT INTO alembic_version VALUES ('0001')",
-    "enumeration": AWAY + "CREATE TYPE v AS ENUM ('0001'); CREATE TABLE alembic_version (version_num v)",
-    "number": AWAY + "CREATE TABLE alembic_version (version_num int); INSERT INTO alembic_version VALUES (1)",
-    "other-column": "ALTER TABLE alembic_version RENAME version_num TO version",
-    "more-columns": "ALTER TABLE alembic_version ADD more text DEFAULT trap(''::text)",
-    "no-column": "ALTER TABLE alembic_version DROP version_num",
-    "generated": AWAY + "CREATE TABLE alembic_version (version_num text GENERATED ALWAYS AS (trap(1)) STORED)",
-    "unknown-revision": "UPDATE alembic_version SET version_num = E'\\x1b[2J\\n\\u009b\\u202e'",
-    "long-revision": AWAY + "CREATE TABLE alembic_version AS SELECT repeat('x', 1000000) AS version_num",
-    "many-revisions": AWAY + "CREATE TABLE alembic_version AS SELECT n::text AS version_num"
-    " FROM generate_series(1, 100000) n",
-}
-
-SOUND = {
-    "expression-index": "CREATE INDEX ON alembic_version ((trap(version_num)))",
-    "partial-index": "CREATE INDEX ON alembic_version (version_num) WHERE trap(version_num) <> ''",
-    "statistics": "CREATE STATISTICS trap ON (trap(version_num)), version_num FROM alembic_version;"
-    "ANALYZE alembic_version",
-    "check": "ALTER TABLE alembic_version ADD CHECK (trap(version_num) <> '')",
-    "trigger": "CREATE FUNCTION fire() RETURNS trigger LANGUAGE plpgsql AS"
-    " 'BEGIN PERFORM fruits.trap(); RETURN NEW; END';"
-    "CREATE TRIGGER fire BEFORE UPDATE ON alembic_version FOR EACH ROW EXECUTE FUNCTION fire()",
-    "default": "ALTER TABLE alembic_version ALTER version_num SET DEFAULT trap(''::text)",
-}
 
 
 def _deploys(done: Done) -> dict[str, str]:
@@ -258,26 +210,6 @@ REACHING = """
     SET SESSION AUTHORIZATION postgres
     SELECT lo_import('/etc/passwd')
     COPY fruits.items TO PROGRAM 'true'
-"""
-
-HOOKS = """
-    CREATE TABLE one (x int CHECK (fruits.reach('check')));
-    CREATE DOMAIN reached AS int CHECK (fruits.reach('domain'));
-    CREATE TABLE two (x reached);
-    CREATE TABLE three (x int, y boolean GENERATED ALWAYS AS (fruits.reach('generated')) STORED);
-    CREATE TABLE four (x int, y int);
-    CREATE INDEX ON four (x) WHERE fruits.reach('index');
-    CREATE UNIQUE INDEX ON four ((fruits.reach('expression', x)));
-    CREATE STATISTICS s ON (fruits.reach('statistics', x)), (fruits.reach('statistics', y)) FROM four;
-    CREATE MATERIALIZED VIEW five AS SELECT fruits.reach('materialized view');
-    INSERT INTO one VALUES (1);
-    INSERT INTO two VALUES (1);
-    INSERT INTO three VALUES (1);
-    INSERT INTO four VALUES (1, 1);
-    CREATE FUNCTION fire() RETURNS trigger LANGUAGE plpgsql AS
-        'BEGIN PERFORM fruits.reach(''trigger''); RETURN NEW; END';
-    CREATE TRIGGER fire BEFORE INSERT ON one FOR EACH ROW EXECUTE FUNCTION fire();
-    ALTER TABLE one ENABLE ALWAYS TRIGGER fire;
 """
 
 
@@ -419,15 +351,6 @@ def test_names_of_the_server_that_a_tenant_plants_in_its_schema_catch_nothing_of
     market.nothing_gained()
 
 
-FORGED = {
-    "a-null": "ARRAY[NULL]",
-    "a-matrix": "ARRAY[['a', 'b'], ['c', 'd']]",
-    "escape-sequences": r"ARRAY[E'\x1b[2J\nfruits   migrated\u009b2J\u202e']",
-    "very-long": "ARRAY[repeat('x', 3000000)]",
-    "very-many": "array_agg(n::text)",
-}
-
-
 def test_what_a_tenant_writes_about_itself_does_not_keep_the_others_from_being_answered(market: Market) -> None:
     wrong = []
     for name, heads in FORGED.items():
@@ -518,21 +441,6 @@ def test_a_tenant_that_holds_a_key_of_ours_keeps_nobody_waiting(market: Market, 
         assert done.code == 0, done.said
         with pytest.raises(psycopg.OperationalError):
             holder.execute("SELECT 1")
-
-
-MANIFESTS: dict[str, bytes | dict[str, object]] = {
-    "deep": b"[" * 200000,
-    "huge": b'{"format": 1, "padding": "' + b"x" * (64 << 20) + b'"}',
-    "not-text": b"\xff\xfe",
-    "empty": b"",
-    "number": b"1",
-    "overflow": {"created_at": "9999-12-31T23:59:59-10:00"},
-    "half-a-character": {"reason": "\ud800"},
-    "escape-sequences": {"reason": "\x1b[2J\nfruits", "project": "\x9b2J"},
-    "endless-size": {"size": 10**400},
-    "another-tenant": {"tenant": "fruits"},
-    "heads-of-nulls": {"heads": [None]},
-}
 
 
 def test_a_manifest_that_lies_does_not_hide_the_other_snapshots(market: Market) -> None:

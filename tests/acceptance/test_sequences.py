@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from conftest import _remove_all
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from support import NAME, Database
+from support import NAME, Database, remove_all
 from throwaway_postgres import Server
 
 from tenants.core.errors import TenantsError
@@ -52,7 +51,7 @@ class Tenants(RuleBasedStateMachine):
         migrations.mkdir()
         superuser = self.closing.enter_context(psycopg.connect(self.server.url(), autocommit=True))
         superuser.execute('CREATE DATABASE "db.main"')
-        self.closing.callback(_remove_all, superuser)
+        self.closing.callback(remove_all, superuser)
         self.database = Database(self.server)
         environment = {
             "DATABASE_URL": self.server.url(NAME),

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from attacks.thefts import THEFT
 from support import REPOSITORY, Database, Done, Place
 
 from tenants.edges import confine, sandbox
@@ -182,130 +183,6 @@ def house(database: Database, request: pytest.FixtureRequest) -> Iterator[House]
 def helpless(database: Database, everybodys_python: str) -> Iterator[House]:
     """Somebody who is not root, on a kernel without Landlock."""
     yield from _house(database, Way(True, NOBODY, False), everybodys_python, _without_landlock)
-
-
-THEFT = r"""
-    import ctypes, glob, os, signal, socket, stat, struct
-    needles = [text[::-1].encode() for text in NEEDLES]
-    libc, us, them, uid = ctypes.CDLL(None, use_errno=True), os.getpid(), os.getppid(), os.getuid()
-    stolen, written, touched, tried = [], [], [], 0
-
-    def look(name):
-        nonlocal tried
-        tried += 1
-        try:
-            with open(name, "rb", buffering=0) as file:
-                data = file.read(1 << 20)
-        except OSError:
-            return
-        if any(needle in data for needle in needles):
-            stolen.append(name)
-
-    for name in ("environ", "cmdline", "task/*/environ", "fd/*", "cwd/.env", "root" + FOLDER + "/.env", "map_files/*"):
-        for found in glob.glob(f"/proc/[0-9]*/{name}"):
-            if not found.startswith(f"/proc/{us}/"):
-                look(found)
-        look(f"/proc/{them}/{name}")
-    for name in (".env", "home/.aws/credentials", "migrations/pears/key", "store/*/*/*", "temporary/../.env"):
-        for found in glob.glob(f"{FOLDER}/{name}") or [f"{FOLDER}/{name}"]:
-            look(found)
-            if "store" in found and os.access(found, os.R_OK):
-                stolen.append(found)
-    os.symlink(FOLDER + "/.env", os.environ["TMPDIR"] + "/link")
-    look(os.environ["TMPDIR"] + "/link")
-    try:
-        os.link(FOLDER + "/.env", os.environ["TMPDIR"] + "/hard")
-        look(os.environ["TMPDIR"] + "/hard")
-    except OSError:
-        pass
-
-    def memory(of):
-        try:
-            areas = [line.split() for line in open(f"/proc/{of}/maps")]
-        except OSError:
-            return
-        for area in areas:
-            if area[1].startswith("rw"):
-                touched.append(f"maps of {of}")
-                return
-    memory(them)
-    for name in ("mem", "maps", "auxv", "stack", "syscall", "wchan_", "personality", "pagemap"):
-        try:
-            with open(f"/proc/{them}/{name}", "rb") as file:
-                file.read(1)
-            touched.append(name)
-        except OSError:
-            pass
-    try:
-        os.readlink(f"/proc/{them}/cwd")
-        os.readlink(f"/proc/{them}/fd/0")
-        touched.append("links")
-    except OSError:
-        pass
-    for request, what in ((16, "ptrace attach"), (0x4206, "ptrace seize")):
-        if libc.ptrace(request, them, 0, 0) == 0:
-            touched.append(what)
-            libc.ptrace(17, them, 0, 0)
-    buffer = ctypes.create_string_buffer(8)
-    vector = struct.pack("PN", ctypes.addressof(buffer), 8)
-    if libc.process_vm_readv(them, vector, 1, vector, 1, 0) >= 0 or ctypes.get_errno() == 14:
-        touched.append("process_vm_readv")
-    handle = libc.syscall(434, them, 0)
-    for number in range(30):
-        if handle >= 0 and libc.syscall(438, handle, number, 0) >= 0:
-            touched.append(f"file {number} of the parent")
-    if SIGNALS:
-        for sent in (0, signal.SIGSTOP, signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.kill(them, sent)
-                touched.append(f"signal {sent}")
-            except PermissionError:
-                pass
-
-    spaced = libc.unshare(0x10000000) == 0  # a namespace in which we are root
-    if spaced:
-        look(f"/proc/{them}/environ")
-        look(FOLDER + "/.env")
-    for change in (lambda: os.setuid(0), lambda: os.setresuid(0, 0, 0), lambda: os.setgroups([0])):
-        try:
-            change()
-        except OSError:
-            pass
-    look(f"/proc/{them}/environ")
-    for line in open("/proc/self/status"):
-        if line.startswith("Cap") and not spaced and "Bnd" not in line and int(line.split()[1], 16):
-            touched.append(line.strip())
-        if line.startswith("NoNewPrivs") and line.split()[1] != "1":
-            touched.append("new privileges")
-    os.chdir("/")
-    inside = [FOLDER + below for below in ("", "/migrations", "/migrations/fruits", "/home", "/store")]
-    for folder in [*inside, PACKAGE, "/etc", "/usr/local", "/usr/bin", "/proc/self", *SHARED]:
-        try:
-            with open(folder + "/loot", "w"):
-                written.append(folder)
-            os.unlink(folder + "/loot")
-        except OSError:
-            pass
-    for name in (REVISION, PACKAGE + "/__init__.py"):
-        try:
-            open(name, "ab").close()
-            written.append(name)
-        except OSError:
-            pass
-    sockets = 0
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            sockets += os.readlink(f"/proc/self/fd/{name}").startswith("socket:")
-        except OSError:
-            pass
-    if sockets > 1:
-        touched.append(f"{sockets} sockets")
-    here = os.environ["TMPDIR"] + "/closed/inner"
-    os.makedirs(here)
-    os.chmod(here, 0)
-    os.chmod(os.path.dirname(here), 0)
-    raise RuntimeError(f"as {uid} stolen {stolen} written {written} touched {touched} of {tried > 20}.")
-"""
 
 
 def test_project_code_steals_and_changes_nothing(house: House) -> None:

@@ -245,13 +245,13 @@ SELECT split_part(r.rolname, '~', 1) AS tenant, r.rolname::text AS object, NULL:
 FROM pg_roles r
 WHERE strpos(r.rolname, '~deploy~') > 0
   AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE starts_with(a.application_name, 'tenants ')
-                  AND a.usename <> r.rolname AND a.pid <> pg_backend_pid())
+                  AND strpos(a.usename, '~') = 0 AND a.pid <> pg_backend_pid())
 UNION ALL
 SELECT split_part(r.rolname, '~', 1), r.rolname::text, NULL
 FROM pg_roles r
 WHERE strpos(r.rolname, '~connect~') > 0
   AND NOT EXISTS (SELECT FROM pg_stat_activity a
-                  WHERE a.usename <> r.rolname AND a.application_name = left('tenants ' || r.rolname, 63))
+                  WHERE strpos(a.usename, '~') = 0 AND a.application_name = left('tenants ' || r.rolname, 63))
 
 -- name: rule_public_ways_in
 -- medium repair: A role has its way in through PUBLIC alone: before PUBLIC loses its reach, it is given the same by name.
@@ -490,30 +490,70 @@ WHERE NOT i.indisvalid AND c.relkind = 'i'
 
 -- name: rule_prepared_transaction
 -- high ask: A tenant has left a prepared transaction: it holds its locks, and keeps the whole server from cleaning up.
-SELECT r.tenant, p.gid AS object, format('ROLLBACK PREPARED %L', p.gid) AS fix
-FROM pg_prepared_xacts p JOIN roles r ON r.role = p.owner WHERE p.database = current_database()
+SELECT t.name AS tenant, p.gid AS object, format('ROLLBACK PREPARED %L', p.gid) AS fix
+FROM pg_prepared_xacts p
+LEFT JOIN tenants.tenants t ON p.owner = t.name OR starts_with(p.owner, t.name || '~')
+WHERE p.database = current_database() AND (t.name IS NOT NULL OR p.owner IS NULL)  -- that of a deploy role that is gone
 
 -- name: rule_advisory_lock
 -- medium ask: A tenant's session holds a lock that is this program's: it keeps deploys waiting.
-SELECT r.tenant, format('pid %s of %s', a.pid, r.role) AS object, format('SELECT pg_terminate_backend(%s)', a.pid) AS fix
+-- What a session calls itself is believed of a tenant's own lock alone, which keeps nobody else waiting.
+SELECT DISTINCT r.tenant, format('pid %s of %s', a.pid, r.role) AS object,
+       format('SELECT pg_terminate_backend(%s)', a.pid) AS fix
+FROM pg_locks l
+JOIN pg_stat_activity a ON a.pid = l.pid
+JOIN roles r ON r.oid = a.usesysid
+JOIN (SELECT tenant, (('x' || encode(substr(sha256(('dokku-tenants ' || name)::bytea), 1, 8), 'hex'))::bit(64) >> 1)::bigint AS key
+      FROM (SELECT t.name AS tenant, w.what || ' ' || t.name AS name
+            FROM tenants.tenants t CROSS JOIN (VALUES ('tenant'), ('migrates')) AS w (what)
+            UNION ALL VALUES (NULL, 'roles'), (NULL, 'nightly')) AS ours
+     ) k ON k.key = (l.classid::bigint << 32) | l.objid::bigint
+WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND NOT (k.tenant IS NOT DISTINCT FROM r.tenant AND starts_with(a.application_name, 'tenants '))
+
+-- name: rule_lock_crosses
+-- high ask: A tenant's session holds a lock on a table of another tenant, whose migrations wait for it.
+-- It takes no privilege: pg_get_viewdef locks what a view reads until its transaction ends.
+SELECT r.tenant, format('pid %s of %s on %I.%I', a.pid, r.role, s.schema, c.relname) AS object,
+       format('SELECT pg_terminate_backend(%s)', a.pid) AS fix
+FROM pg_locks l
+JOIN pg_stat_activity a ON a.pid = l.pid
+JOIN roles r ON r.oid = a.usesysid
+JOIN pg_class c ON c.oid = l.relation
+JOIN schemas s ON s.oid = c.relnamespace
+WHERE l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND r.kind <> 'reader' AND s.tenant <> r.tenant
+
+-- name: rule_many_locks
+-- high ask: A tenant's session holds a thousand locks or more: the server has room for some ten thousand, for all.
+SELECT r.tenant, format('pid %s of %s: %s locks', a.pid, r.role, count(*)) AS object,
+       format('SELECT pg_terminate_backend(%s)', a.pid) AS fix
 FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid JOIN roles r ON r.oid = a.usesysid
-WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND NOT starts_with(a.application_name, 'tenants ')
-  AND ((l.classid::bigint << 32) | l.objid::bigint) IN (
-      SELECT (('x' || encode(substr(sha256(('dokku-tenants ' || w.what || ' ' || t.name)::bytea), 1, 8), 'hex'))::bit(64) >> 1)::bigint
-      FROM tenants.tenants t CROSS JOIN (VALUES ('tenant'), ('migrates')) AS w (what))
+WHERE NOT l.fastpath
+GROUP BY r.tenant, a.pid, r.role HAVING count(*) >= 1000
+
+-- name: rule_notifications
+-- high ask: The queue of NOTIFY fills up behind a tenant's open transaction; when it is full, nobody's NOTIFY works.
+SELECT r.tenant, format('pid %s of %s', a.pid, r.role) AS object, format('SELECT pg_terminate_backend(%s)', a.pid) AS fix
+FROM pg_stat_activity a JOIN roles r ON r.oid = a.usesysid
+WHERE pg_notification_queue_usage() > 0.1 AND a.xact_start < now() - interval '1 minute'
 
 -- name: rule_long_transaction
 -- medium ask: A tenant's session has had a transaction open for an hour: it keeps the whole server from cleaning up.
+-- One that hands its snapshot on, from transaction to transaction, is known by the age of it.
 SELECT r.tenant, format('pid %s of %s', a.pid, r.role) AS object, format('SELECT pg_terminate_backend(%s)', a.pid) AS fix
-FROM pg_stat_activity a JOIN roles r ON r.oid = a.usesysid WHERE a.xact_start < now() - interval '1 hour'
+FROM pg_stat_activity a JOIN roles r ON r.oid = a.usesysid
+WHERE a.xact_start < now() - interval '1 hour' OR age(a.backend_xmin) > 10000000
 
 -- name: rule_size
 -- medium ask: A tenant holds more than it is wanted to, and takes the disk from all others.
 -- Where its session keeps everybody from looking at a table, the size is the one that vacuum has noted down.
 SELECT t.name AS tenant, pg_size_pretty(sum(x.bytes)) || ' of ' || t.size AS object, NULL::text AS fix
 FROM tenants.tenants t
-JOIN pg_namespace n ON n.nspname = t.name OR starts_with(n.nspname, t.name || '~before~')
-JOIN pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'm')
+JOIN pg_class c ON c.relkind IN ('r', 'm')
+JOIN pg_namespace n ON n.oid = c.relnamespace
+    AND (n.nspname = t.name OR starts_with(n.nspname, t.name || '~before~')
+         OR starts_with(n.nspname, 'pg_temp_') AND pg_get_userbyid(c.relowner) IN (t.name, t.name || '~app'))
 CROSS JOIN LATERAL (
     SELECT c.oid UNION ALL SELECT c.reltoastrelid WHERE c.reltoastrelid <> 0
     UNION ALL SELECT i.indexrelid FROM pg_index i WHERE i.indrelid IN (c.oid, c.reltoastrelid)

@@ -131,7 +131,7 @@ ORDER BY 1;
 -- The roles of psql's visits to a tenant, and whether the session that made each is still there.
 SELECT r.rolname::text AS role,
        EXISTS (SELECT FROM pg_stat_activity a
-               WHERE a.usename <> r.rolname AND a.application_name = left('tenants ' || r.rolname, 63)) AS visiting
+               WHERE strpos(a.usename, '~') = 0 AND a.application_name = left('tenants ' || r.rolname, 63)) AS visiting
 FROM pg_roles r
 WHERE starts_with(r.rolname, %(prefix)s)
 ORDER BY 1;

@@ -1,0 +1,173 @@
+"""Thefts: what the Python of a revision may try to take from the process that runs it and from the machine.
+
+All of it is one revision, which tests/integration/test_sandbox.py runs in each way of confining; a row names the line
+that tries it."""
+
+from __future__ import annotations
+
+from attacks.model import Attack, Group
+
+THEFT = r"""
+    import ctypes, glob, os, signal, socket, stat, struct
+    needles = [text[::-1].encode() for text in NEEDLES]
+    libc, us, them, uid = ctypes.CDLL(None, use_errno=True), os.getpid(), os.getppid(), os.getuid()
+    stolen, written, touched, tried = [], [], [], 0
+
+    def look(name):
+        nonlocal tried
+        tried += 1
+        try:
+            with open(name, "rb", buffering=0) as file:
+                data = file.read(1 << 20)
+        except OSError:
+            return
+        if any(needle in data for needle in needles):
+            stolen.append(name)
+
+    for name in ("environ", "cmdline", "task/*/environ", "fd/*", "cwd/.env", "root" + FOLDER + "/.env", "map_files/*"):
+        for found in glob.glob(f"/proc/[0-9]*/{name}"):
+            if not found.startswith(f"/proc/{us}/"):
+                look(found)
+        look(f"/proc/{them}/{name}")
+    for name in (".env", "home/.aws/credentials", "migrations/pears/key", "store/*/*/*", "temporary/../.env"):
+        for found in glob.glob(f"{FOLDER}/{name}") or [f"{FOLDER}/{name}"]:
+            look(found)
+            if "store" in found and os.access(found, os.R_OK):
+                stolen.append(found)
+    os.symlink(FOLDER + "/.env", os.environ["TMPDIR"] + "/link")
+    look(os.environ["TMPDIR"] + "/link")
+    try:
+        os.link(FOLDER + "/.env", os.environ["TMPDIR"] + "/hard")
+        look(os.environ["TMPDIR"] + "/hard")
+    except OSError:
+        pass
+
+    def memory(of):
+        try:
+            areas = [line.split() for line in open(f"/proc/{of}/maps")]
+        except OSError:
+            return
+        for area in areas:
+            if area[1].startswith("rw"):
+                touched.append(f"maps of {of}")
+                return
+    memory(them)
+    for name in ("mem", "maps", "auxv", "stack", "syscall", "wchan_", "personality", "pagemap"):
+        try:
+            with open(f"/proc/{them}/{name}", "rb") as file:
+                file.read(1)
+            touched.append(name)
+        except OSError:
+            pass
+    try:
+        os.readlink(f"/proc/{them}/cwd")
+        os.readlink(f"/proc/{them}/fd/0")
+        touched.append("links")
+    except OSError:
+        pass
+    for request, what in ((16, "ptrace attach"), (0x4206, "ptrace seize")):
+        if libc.ptrace(request, them, 0, 0) == 0:
+            touched.append(what)
+            libc.ptrace(17, them, 0, 0)
+    buffer = ctypes.create_string_buffer(8)
+    vector = struct.pack("PN", ctypes.addressof(buffer), 8)
+    if libc.process_vm_readv(them, vector, 1, vector, 1, 0) >= 0 or ctypes.get_errno() == 14:
+        touched.append("process_vm_readv")
+    handle = libc.syscall(434, them, 0)
+    for number in range(30):
+        if handle >= 0 and libc.syscall(438, handle, number, 0) >= 0:
+            touched.append(f"file {number} of the parent")
+    if SIGNALS:
+        for sent in (0, signal.SIGSTOP, signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.kill(them, sent)
+                touched.append(f"signal {sent}")
+            except PermissionError:
+                pass
+
+    spaced = libc.unshare(0x10000000) == 0  # a namespace in which we are root
+    if spaced:
+        look(f"/proc/{them}/environ")
+        look(FOLDER + "/.env")
+    for change in (lambda: os.setuid(0), lambda: os.setresuid(0, 0, 0), lambda: os.setgroups([0])):
+        try:
+            change()
+        except OSError:
+            pass
+    look(f"/proc/{them}/environ")
+    for line in open("/proc/self/status"):
+        if line.startswith("Cap") and not spaced and "Bnd" not in line and int(line.split()[1], 16):
+            touched.append(line.strip())
+        if line.startswith("NoNewPrivs") and line.split()[1] != "1":
+            touched.append("new privileges")
+    os.chdir("/")
+    inside = [FOLDER + below for below in ("", "/migrations", "/migrations/fruits", "/home", "/store")]
+    for folder in [*inside, PACKAGE, "/etc", "/usr/local", "/usr/bin", "/proc/self", *SHARED]:
+        try:
+            with open(folder + "/loot", "w"):
+                written.append(folder)
+            os.unlink(folder + "/loot")
+        except OSError:
+            pass
+    for name in (REVISION, PACKAGE + "/__init__.py"):
+        try:
+            open(name, "ab").close()
+            written.append(name)
+        except OSError:
+            pass
+    sockets = 0
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            sockets += os.readlink(f"/proc/self/fd/{name}").startswith("socket:")
+        except OSError:
+            pass
+    if sockets > 1:
+        touched.append(f"{sockets} sockets")
+    here = os.environ["TMPDIR"] + "/closed/inner"
+    os.makedirs(here)
+    os.chmod(here, 0)
+    os.chmod(os.path.dirname(here), 0)
+    raise RuntimeError(f"as {uid} stolen {stolen} written {written} touched {touched} of {tried > 20}.")
+"""
+
+_UID = "another uid, or a Landlock domain: without either, the admin's mode refuses"
+
+
+def _row(id_: str, title: str, code: str, kept_by: str = _UID) -> Attack:
+    assert code in THEFT, f"{id_}: nothing tries it"
+    return Attack("theft-" + id_, title, code, kept_by, "denied", ("revision",), expects=())
+
+
+GROUPS = (
+    Group(
+        "Secrets of the machine, and the process that runs a revision",
+        (
+            _row("environment", "Read the environment of other processes, and the admin's URL in it", '"environ"'),
+            _row("threads", "The same of their threads", '"task/*/environ"'),
+            _row("command", "Read their command lines", '"cmdline"'),
+            _row("files", "Read the files that they have open", '"fd/*"'),
+            _row("folder", "Read files of the folder that they are in", '"cwd/.env"'),
+            _row("root", "Read files by way of their root", '"root" + FOLDER'),
+            _row("mapped", "Read the files that they have mapped", '"map_files/*"'),
+            _row("memory", "Read the parent's memory", '"mem"'),
+            _row("maps", "Read where its memory is", "maps of {of}"),
+            _row("stack", "Read its stack and what it waits in", '"stack"'),
+            _row("ptrace", "Attach to the parent", "ptrace attach"),
+            _row("seize", "Seize the parent without stopping it", "ptrace seize"),
+            _row("process-vm", "Read its memory in one call", "process_vm_readv"),
+            _row("pidfd", "Take over its open files", "file {number} of the parent"),
+            _row("signals", "Stop or kill the parent", "signal.SIGSTOP, signal.SIGTERM", _UID + "; Landlock's ABI 6"),
+            _row("namespace", "Become root in a namespace of its own, and look again", "unshare(0x10000000)"),
+            _row("setuid", "Become root by setuid", "os.setuid(0)", "no capability is left, and no new privileges"),
+            _row("credentials", "Read the storage's credentials", "home/.aws/credentials"),
+            _row("dotenv", "Read a secret in the folder of the control repository", '".env"'),
+            _row("projects", "Read the folder of another project", "migrations/pears/key"),
+            _row("store", "Read snapshots of others", "store/*/*/*"),
+            _row("symlink", "Read through a symbolic link that it made", "os.symlink("),
+            _row("hardlink", "Read through a hard link that it made", "os.link("),
+            _row("write", "Write into folders of the machine and of the repository", '"/loot", "w"'),
+            _row("write-code", "Change its own revision, or this program", '"/__init__.py"'),
+            _row("sockets", "Use the connections that the parent has open", "sockets"),
+        ),
+    ),
+)
