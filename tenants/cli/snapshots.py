@@ -1,8 +1,13 @@
-"""snapshot, snapshots, restore, drill, prune."""
+"""snapshot, snapshots, restore, fetch, drill, prune."""
 
 from __future__ import annotations
 
+import os
+import sys
+from contextlib import suppress
 from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -93,17 +98,17 @@ def _document(manifest: Manifest) -> dict[str, Any]:
 @click.command()
 @click.argument("tenant")
 @click.argument("snapshot", required=False)
+@options.at
 @options.wait
 @options.as_json
-def restore(tenant: str, snapshot: str | None, wait: float, as_json: bool) -> None:
+def restore(tenant: str, snapshot: str | None, at: datetime | None, wait: float, as_json: bool) -> None:
     """Put a snapshot back, the newest one if none is named, with the app running.
 
     What is there now is kept twice: as a snapshot, and as a schema that is set aside. Needs the admin's URL.
     """
-    if snapshot is not None and not is_id(snapshot):
-        raise UsageError(f"{snapshot!r} is not the id of a snapshot", next=f"see them: tenants snapshots {tenant}")
+    _check(tenant, snapshot, at)
     with options.access("restore") as access:
-        done = restores.restore(access, tenant, snapshot, render.Progress([tenant]), wait=wait)
+        done = restores.restore(access, tenant, snapshot, render.Progress([tenant]), at=at, wait=wait)
     if as_json:
         render.answer(
             {
@@ -123,6 +128,50 @@ def restore(tenant: str, snapshot: str | None, wait: float, as_json: bool) -> No
     )
     if done.without_login:
         click.echo(f"{tenant}   has no login. The app's DATABASE_URL comes from: tenants login {tenant}")
+
+
+def _check(tenant: str, snapshot: str | None, at: datetime | None) -> None:
+    if snapshot is not None and not is_id(snapshot):
+        raise UsageError(f"{snapshot!r} is not the id of a snapshot", next=f"see them: tenants snapshots {tenant}")
+    if snapshot is not None and at is not None:
+        raise UsageError("one snapshot, or one time: not both", next=f"see them: tenants snapshots {tenant}")
+
+
+@click.command()
+@click.argument("tenant")
+@click.argument("snapshot", required=False)
+@options.at
+@click.option("--output", metavar="FILE", help="Where to; - for standard output. [default: TENANT-SNAPSHOT.dump]")
+@options.as_json
+def fetch(tenant: str, snapshot: str | None, at: datetime | None, output: str | None, as_json: bool) -> None:
+    """Write a snapshot, the newest one if none is named, as a plain archive for pg_restore, for a laptop, say."""
+    _check(tenant, snapshot, at)
+    if output == "-" and as_json:
+        raise UsageError("the archive and --json cannot share standard output", next="--output FILE")
+    with options.access("fetch") as access:
+        manifest = taking.choose(access, tenant, snapshot, at)
+        if output == "-":
+            taking.fetch(access, manifest, sys.stdout.buffer)
+            return
+        target = Path(output or f"{tenant}-{manifest.id}.dump")
+        if target.exists():
+            raise UsageError(f"{target} is there already", next="--output FILE names another one")
+        partial = target.with_name(f"{target.name}.partial")
+        try:
+            with open(partial, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+                count = taking.fetch(access, manifest, file)
+            partial.rename(target)
+        except OSError as error:
+            raise UsageError(f"{target} cannot be written: {error.strerror}", next="--output FILE") from None
+        finally:
+            with suppress(OSError):
+                partial.unlink()
+    if as_json:
+        render.answer({"tenant": tenant, "snapshot": manifest.id, "file": str(target), "bytes": count})
+    else:
+        schema = manifest.schema or tenant
+        click.echo(f"{tenant}   {manifest.id} is in {target}, {size(count)}. Into a database without schema {schema}:")
+        click.echo(f"          pg_restore --no-owner --no-privileges --dbname=URL {target}")
 
 
 @click.command()
@@ -202,4 +251,4 @@ def _verdicts(found: Pruned) -> dict[str, Any]:
     }
 
 
-COMMANDS = (snapshot, snapshots, restore, drill, prune)
+COMMANDS = (snapshot, snapshots, restore, fetch, drill, prune)

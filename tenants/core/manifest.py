@@ -153,7 +153,12 @@ def new_id(moment: datetime, token: str) -> str:
     for _ in range(3):
         fraction, digit = divmod(fraction, 36)
         letters = "0123456789abcdefghijklmnopqrstuvwxyz"[digit] + letters
-    return f"{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}-{letters}{token[:3]}"
+    return f"{stamp(moment)}-{letters}{token[:3]}"
+
+
+def stamp(moment: datetime) -> str:
+    """What ids of that second begin with."""
+    return f"{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}"
 
 
 def is_id(text: str) -> bool:

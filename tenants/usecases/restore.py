@@ -47,8 +47,10 @@ class Restored:
     seconds: float
 
 
-def restore(access: Access, name: str, id_: str | None, tell: Tell, *, wait: float = locks.WAIT) -> Restored:
-    """Put the snapshot `id_` back, or the newest one. Needs the admin's URL.
+def restore(
+    access: Access, name: str, id_: str | None, tell: Tell, *, at: datetime | None = None, wait: float = locks.WAIT
+) -> Restored:
+    """Put the snapshot `id_` back, or the newest one, or the newest that was there `at` a time. Needs the admin's URL.
 
     All or nothing: an archive that is damaged, or does not fit, leaves the live schema as it was. A snapshot of what is
     there now is taken first. Raises Refused, SnapshotError, Locked.
@@ -60,7 +62,7 @@ def restore(access: Access, name: str, id_: str | None, tell: Tell, *, wait: flo
     entry = _entry(access, store, name, id_, tell)
     began = time.monotonic()
     with locks.tenant_lock(access, name, "restore", tell, wait) as lock:
-        manifest = snapshots.find(store, catalog.server(access.connection), name, id_)
+        manifest = snapshots.find(store, catalog.server(access.connection), name, id_, at=at)
         if manifest.schema not in (None, name):
             raise Refused(
                 f"snapshot {manifest.id} is of schema {manifest.schema}, as it was before {name} was adopted from it",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from typing import IO
 
 from tenants import __version__
 from tenants.core import manifest as manifests
@@ -166,27 +167,50 @@ def _clear_unfinished(store: Store, prefix: str) -> None:
                 store.delete(key)
 
 
-def find(store: Store, server: str | None, tenant: str, id_: str | None = None, *, elsewhere: bool = True) -> Manifest:
-    """The manifest of that snapshot, or of the newest one of the tenant. Snapshots of this server come first; with
-    `elsewhere` those of other servers on the same bucket are found where this one has none. Raises SnapshotError if
-    there is none."""
-    for place in (
-        [server]
-        if server and not elsewhere
-        else sorted(filter(manifests.is_server, store.folders()), key=lambda name: name != server)
-    ):
+def find(
+    store: Store,
+    server: str | None,
+    tenant: str,
+    id_: str | None = None,
+    *,
+    at: datetime | None = None,
+    elsewhere: bool = True,
+) -> Manifest:
+    """The manifest of that snapshot, or of the newest one of the tenant, or of the newest one that was there `at` a
+    time. Snapshots of this server come first; with `elsewhere` those of other servers on the same bucket are found
+    where this one has none. Raises SnapshotError if there is none."""
+    places = sorted(filter(manifests.is_server, store.folders()), key=lambda name: name != server)
+    for place in places if elsewhere or server is None else [server]:
         keys = {manifests.id_of_key(o.key): o.key for o in store.objects(manifests.tenant_prefix(place, tenant))}
-        known = sorted(found for found in keys if found)
+        known = sorted(found for found in keys if found and (at is None or found[:16] <= manifests.stamp(at)))
         wanted = id_ if id_ in known else known[-1] if known and id_ is None else None
         if wanted:
             return read(store, place, tenant, wanted)
-    what = f"snapshot {id_}" if id_ else "snapshot"
+    what = f"snapshot {id_}" if id_ else "snapshot" if at is None else f"snapshot as old as {manifests.rfc3339(at)}"
     raise NoSnapshot(f"there is no {what} of {tenant} in {store.place('')}", next=f"tenants snapshots {tenant}")
 
 
 def read(store: Store, server: str, tenant: str, id_: str) -> Manifest:
     data = b"".join(store.read(manifests.manifest_key(server, tenant, id_)))
     return Manifest.from_json(data, server=server, tenant=tenant, id=id_)
+
+
+def fetch(access: Access, manifest: Manifest, file: IO[bytes]) -> int:
+    """Write the archive of the snapshot into the file, as pg_restore takes it. Returns its size in bytes. Raises
+    SnapshotError, at the latest before the last piece is written, if it is not what it was."""
+    count = 0
+    for piece in archives.archive(require_store(access.settings), manifest):
+        count += file.write(piece)
+    file.flush()
+    return count
+
+
+def choose(access: Access, tenant: str, id_: str | None, at: datetime | None) -> Manifest:
+    """The snapshot that is meant: that of the id, or the newest one that was there `at` the time, or the newest. With a
+    tenant's own URL one of its own alone."""
+    access.entry(tenant)
+    store = require_store(access.settings)
+    return find(store, catalog.server(access.connection), tenant, id_, at=at, elsewhere=not access.own)
 
 
 @dataclass(frozen=True)

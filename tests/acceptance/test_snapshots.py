@@ -63,7 +63,7 @@ def test_restore_brings_back_all_that_was_in_the_schema(place: Place, storage: s
     assert (snapshot["tenant"], snapshot["revision"]) == (NAME, None)
     assert snapshot["bytes"] > 0 and len(snapshot["sha256"]) == 64
     assert snapshot["created_at"] <= snapshot["verified_at"]
-    assert place.tenants("snapshots", "--json").json == {"snapshots": [snapshot]}
+    assert place.tenants("snapshots", "--json").json == {"snapshots": [{**snapshot, "proven": False}]}
     full = place.database.dump(NAME)
 
     place.database.sql(
