@@ -14,7 +14,7 @@ import click
 import psycopg
 
 from tenants import __version__
-from tenants.cli import adopt, agent, audit, deploy, provision, render, snapshots
+from tenants.cli import adopt, agent, audit, deploy, provision, recover, render, snapshots
 from tenants.core.errors import TenantsError, UsageError
 from tenants.core.settings import DatabaseUrl
 from tenants.edges import postgres
@@ -44,6 +44,7 @@ for command in (
     *deploy.COMMANDS,
     *provision.COMMANDS,
     *snapshots.COMMANDS,
+    *recover.COMMANDS,
     *agent.COMMANDS,
     *adopt.COMMANDS,
     *audit.COMMANDS,

@@ -1,0 +1,106 @@
+"""The bucket alone is enough: an empty server gets every tenant back."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from psycopg import connect
+from support import Place
+
+
+def wiped(place: Place) -> None:
+    """The server is lost: another one, empty, takes its place."""
+    with connect(place.database.server.url(), autocommit=True) as connection:
+        connection.execute('DROP DATABASE "db.main" WITH (FORCE)')
+        roles = connection.execute("SELECT quote_ident(rolname) FROM pg_roles WHERE oid >= 16384").fetchall()
+        for (name,) in roles:
+            connection.execute(f"DROP OWNED BY {name} CASCADE; DROP ROLE {name}".encode())
+        connection.execute('CREATE DATABASE "db.main"')
+
+
+@pytest.fixture
+def orchard(place: Place) -> Place:
+    for name in ("fruits", "pears", "plums"):
+        place.fruits(name)
+    place.deployed()
+    return place
+
+
+@pytest.mark.every_server
+def test_an_empty_server_and_the_bucket_bring_back_every_tenant(orchard: Place) -> None:
+    orchard.tenants("create", "fruits", "--app-role", "--connections", "7", "--statement-timeout", "2min")
+    orchard.tenants("extension", "fruits", "citext")
+    url = orchard.tenants("login", "fruits", "--owner", "--json").json["url"]
+    orchard.database.sql("ALTER TABLE items ADD note citext DEFAULT 'Ripe'; CREATE SEQUENCE s START 42", url=url)
+    assert orchard.tenants("nightly").code == 0
+    assert orchard.tenants("drop", "plums", "--yes").code == 0
+    before = {name: orchard.database.dump(name) for name in ("fruits", "pears")}
+    wiped(orchard)
+
+    dry = orchard.tenants("recover", "--dry-run", "--json").json
+    assert set(dry["snapshots"]) == {"fruits", "pears", "plums"} and dry["dropped"] == ["plums"]
+    assert orchard.database.schemas() == ["public"]
+    done = orchard.tenants("recover", "--json")
+    assert done.code == 0, done.said
+    assert [found["tenant"] for found in done.json["recovered"]] == ["fruits", "pears"]
+    assert {name: orchard.database.dump(name) for name in ("fruits", "pears")} == before
+    app = done.json["recovered"][0]["url"]
+    assert orchard.database.sql("SELECT count(*) FROM items WHERE note = 'rIPE'", url=app) == [(4,)]
+    assert orchard.database.sql("SHOW statement_timeout", url=app) == [("2min",)]
+    assert orchard.database.sql("SELECT current_user::text", url=app) == [("fruits~app",)]
+    assert orchard.tenants("audit").code == 0, orchard.tenants("audit").said
+    assert [d["outcome"] for d in orchard.tenants("deploy", "fruits", "pears", "--json").json["deploys"]] == [
+        "up-to-date",
+        "up-to-date",
+    ]
+
+    done = orchard.tenants("recover", "plums", "--json")
+    assert done.code == 0 and [f["tenant"] for f in done.json["recovered"]] == ["plums"]
+    again = orchard.tenants("recover", "pears")
+    assert again.code == 2 and "schema pears is here and holds something" in again.err
+
+
+def test_what_cannot_be_read_fails_by_itself_and_a_lie_about_limits_is_not_believed(orchard: Place) -> None:
+    assert orchard.tenants("nightly", "--no-drill").code == 0
+    wiped(orchard)
+    for file in orchard.store.rglob("*.json"):
+        if file.parent.name == "pears":
+            file.write_text("{}")
+        elif file.parent.name == "plums":
+            lie = {
+                "limits": {"connections": -1, "statement_timeout": "0; DROP", "size": "1TB"},
+                "extensions": ["dblink"],
+            }
+            file.write_text(json.dumps(json.loads(file.read_text()) | lie))
+    done = orchard.tenants("recover", "--json")
+    assert done.code == 5
+    assert [found["tenant"] for found in done.json["recovered"]] == ["fruits", "plums"]
+    assert set(done.json["failures"]) == {"pears"}
+    assert "would break the separation" in done.err
+    query = "SELECT connections, statement_timeout, size FROM tenants.tenants WHERE name = 'plums'"
+    assert orchard.database.sql(query) == [(20, "5min", "1TB")]
+    assert orchard.database.sql("SELECT 1 FROM pg_extension WHERE extname = 'dblink'") == []
+
+
+def test_of_several_servers_one_has_to_be_named(orchard: Place) -> None:
+    assert orchard.tenants("nightly", "--no-drill").code == 0
+    wiped(orchard)
+    assert orchard.tenants("recover").code == 0
+    assert orchard.tenants("nightly", "--no-drill").code == 0
+    wiped(orchard)
+    done = orchard.tenants("recover")
+    assert done.code == 2 and "the snapshots of several servers" in done.err and "(3 tenants, last 2" in done.err
+    server = min(path.name for path in orchard.store.iterdir())
+    assert orchard.tenants("recover", "--server", server).code == 0
+    for wrong in ("../etc", "abcdefghij23"):
+        assert orchard.tenants("recover", "--server", wrong).code == 2
+
+
+def test_an_empty_bucket_is_said(place: Place) -> None:
+    done = place.tenants("recover")
+    assert done.code == 2 and "no snapshots of another server" in done.err
+    place.fruits()
+    place.deployed()
+    done = place.tenants("recover", DATABASE_URL=place.url_of("fruits"))
+    assert done.code == 2 and "needs the admin's URL" in done.err
