@@ -21,6 +21,16 @@ def seconds(value: float) -> str:
     return f"{value:.0f} s" if value < 120 else f"{value / 60:.0f} min"
 
 
+def age(value: float | None) -> str:
+    """How long ago, in seconds, as people say it: 5 min, 3 h, 12 d; a dash for never."""
+    if value is None:
+        return "-"
+    for unit, length in (("d", 86400), ("h", 3600)):
+        if value >= 2 * length:
+            return f"{value / length:.0f} {unit}"
+    return f"{max(0, value) / 60:.0f} min"
+
+
 def counted(number: int, noun: str) -> str:
     """`1 revision`, `2 revisions`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

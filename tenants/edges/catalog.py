@@ -329,6 +329,11 @@ def add_snapshot(connection: Connection, manifest: Manifest) -> None:
     )
 
 
+def note_proven(connection: Connection, tenant: str, id_: str) -> None:
+    """Note that the snapshot was restored by a drill just now, or is known to restore."""
+    connection.execute("UPDATE tenants.snapshots SET proven_at = now() WHERE (tenant, id) = (%s, %s)", [tenant, id_])
+
+
 def forget_snapshot(connection: Connection, tenant: str, id_: str) -> None:
     connection.execute("DELETE FROM tenants.snapshots WHERE tenant = %s AND id = %s", [tenant, id_])
 

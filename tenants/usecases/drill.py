@@ -51,6 +51,7 @@ def drill(access: Access, name: str, id_: str | None, tell: Tell, *, again: bool
     owner = manifest.archive or manifest.id
     if not again and owner in proven(store, server, name):
         tell(Event(name, "drill", f"{manifest.id}: its archive was proven before"))
+        catalog.note_proven(access.connection, name, manifest.id)
         return Drilled(manifest.id, True, len(manifest.tables), manifest.rows, 0.0)
     began = time.monotonic()
     client = programs.find(os.environ.get("PATH", ""), access.me.version // 10000)
@@ -78,6 +79,7 @@ def drill(access: Access, name: str, id_: str | None, tell: Tell, *, again: bool
         )
     took = time.monotonic() - began
     _write_proof(store, manifest, owner, postgres.server_version(access.connection), client.version, took)
+    catalog.note_proven(access.connection, name, manifest.id)
     tables = len([table for table in found if "." in table])
     tell(
         Event(

@@ -40,6 +40,23 @@ WITH ours AS (
     UNION ALL
     SELECT 'schema public', 'SCHEMA public', n.nspowner, coalesce(n.nspacl, acldefault('n', n.nspowner))
     FROM pg_namespace n WHERE n.nspname = 'public'
+), sizes AS (  -- where a session keeps everybody from looking at a table, it is the size that vacuum has noted down
+    SELECT t.name AS tenant, sum(x.bytes) AS bytes
+    FROM tenants.tenants t
+    JOIN pg_class c ON c.relkind IN ('r', 'm')
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+        AND (n.nspname = t.name OR starts_with(n.nspname, t.name || '~before~')
+             OR starts_with(n.nspname, 'pg_temp_') AND pg_get_userbyid(c.relowner) IN (t.name, t.name || '~app'))
+    CROSS JOIN LATERAL (
+        SELECT c.oid UNION ALL SELECT c.reltoastrelid WHERE c.reltoastrelid <> 0
+        UNION ALL SELECT i.indexrelid FROM pg_index i WHERE i.indrelid IN (c.oid, c.reltoastrelid)
+    ) part
+    JOIN pg_class p ON p.oid = part.oid
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN EXISTS (SELECT FROM pg_locks l WHERE l.relation = p.oid AND l.mode = 'AccessExclusiveLock')
+                    THEN p.relpages * current_setting('block_size')::bigint ELSE pg_relation_size(p.oid) END AS bytes
+    ) x
+    GROUP BY t.name
 ), inside AS (
     SELECT s.tenant, s.owner, o.classid, o.objid, o.type, o.grant_as, o.alter_as, o.owned_by, o.acl,
            (pg_identify_object(o.classid, o.objid, 0)).identity
@@ -555,24 +572,18 @@ WHERE a.xact_start < now() - interval '1 hour' OR age(a.backend_xmin) > 10000000
 
 -- name: rule_size
 -- medium ask: A tenant holds more than it is wanted to, and takes the disk from all others.
--- Where its session keeps everybody from looking at a table, the size is the one that vacuum has noted down.
-SELECT t.name AS tenant, pg_size_pretty(sum(x.bytes)) || ' of ' || t.size AS object, NULL::text AS fix
-FROM tenants.tenants t
-JOIN pg_class c ON c.relkind IN ('r', 'm')
-JOIN pg_namespace n ON n.oid = c.relnamespace
-    AND (n.nspname = t.name OR starts_with(n.nspname, t.name || '~before~')
-         OR starts_with(n.nspname, 'pg_temp_') AND pg_get_userbyid(c.relowner) IN (t.name, t.name || '~app'))
-CROSS JOIN LATERAL (
-    SELECT c.oid UNION ALL SELECT c.reltoastrelid WHERE c.reltoastrelid <> 0
-    UNION ALL SELECT i.indexrelid FROM pg_index i WHERE i.indrelid IN (c.oid, c.reltoastrelid)
-) part
-JOIN pg_class p ON p.oid = part.oid
-CROSS JOIN LATERAL (
-    SELECT CASE WHEN EXISTS (SELECT FROM pg_locks l WHERE l.relation = p.oid AND l.mode = 'AccessExclusiveLock')
-                THEN p.relpages * current_setting('block_size')::bigint ELSE pg_relation_size(p.oid) END AS bytes
-) x
-GROUP BY t.name, t.size
-HAVING sum(x.bytes) > pg_size_bytes(t.size)
+SELECT z.tenant, pg_size_pretty(z.bytes) || ' of ' || t.size AS object, NULL::text AS fix
+FROM sizes z JOIN tenants.tenants t ON t.name = z.tenant
+WHERE z.bytes > pg_size_bytes(t.size)
+
+-- name: rule_no_proof
+-- medium ask: For eight days no drill has restored a snapshot of a tenant: that its snapshots restore is a hope.
+SELECT s.tenant, coalesce('the last proof is of ' || to_char(p.last, 'YYYY-MM-DD HH24:MI'), 'none at all') AS object,
+       NULL::text AS fix
+FROM schemas s
+CROSS JOIN LATERAL (SELECT max(p.proven_at) AS last, min(p.created_at) AS first FROM tenants.snapshots p
+                    WHERE p.tenant = s.tenant) p
+WHERE coalesce(p.last, p.first) < now() - interval '8 days'
 
 -- name: rule_no_snapshot
 -- high ask: A tenant that has held something for 36 hours has no verified snapshot of that time.
@@ -654,3 +665,14 @@ WHERE has_any_column_privilege(r.oid, c.oid, 'SELECT')
 SELECT r.tenant, r.role AS object, format('GRANT USAGE ON SCHEMA extensions TO %I', r.role) AS fix
 FROM roles r JOIN pg_namespace n ON n.nspname = 'extensions'
 WHERE r.kind IN ('owner', 'app') AND NOT has_schema_privilege(r.oid, n.oid, 'USAGE')
+
+-- name: status
+-- Of each tenant what somebody looks at in the morning. No rule; it has their beginning.
+SELECT t.name AS tenant, t.suspended_at, coalesce(z.bytes, 0)::bigint AS bytes, p.snapshot_at, p.proven_at,
+       d.kind, d.outcome, d.recorded_at, d.live_at
+FROM tenants.tenants t
+LEFT JOIN sizes z ON z.tenant = t.name
+CROSS JOIN LATERAL (SELECT max(p.created_at) AS snapshot_at, max(p.proven_at) AS proven_at FROM tenants.snapshots p
+                    WHERE p.tenant = t.name) p
+LEFT JOIN LATERAL (SELECT * FROM tenants.deploys d WHERE d.tenant = t.name ORDER BY d.recorded_at DESC LIMIT 1) d ON true
+ORDER BY t.name

@@ -4,6 +4,12 @@ ALTER TABLE tenants.tenants
     ADD COLUMN suspended_at timestamptz,  -- since when its logins are shut out
     ADD COLUMN size         text NOT NULL DEFAULT '10GB';
 
+-- When a drill restored the snapshot, or the one whose archive it names. Tenants write their snapshots, but no proofs.
+ALTER TABLE tenants.snapshots
+    ADD COLUMN proven_at timestamptz CHECK (proven_at BETWEEN '2000-01-01' AND '2200-01-01');
+REVOKE INSERT ON tenants.snapshots FROM "tenants~members";
+GRANT INSERT (id, tenant, created_at, revision, bytes, sha256, verified_at) ON tenants.snapshots TO "tenants~members";
+
 -- What a tenant has taken over from another schema: the way back, and the views that stand in its place there.
 CREATE TABLE tenants.adopted (
     tenant     text NOT NULL REFERENCES tenants.tenants ON DELETE CASCADE,
