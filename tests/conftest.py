@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import real_s3
 import strict_r2
 from support import Bucket, Database, Place, fresh_database
 from throwaway_postgres import Server, throwaway_postgres
@@ -55,7 +56,27 @@ def s3() -> Iterator[str]:
         yield endpoint
 
 
+@pytest.fixture(scope="session")
+def versitygw() -> Iterator[str]:
+    """The endpoint of a real S3 server, where this machine has one, or may build one."""
+    program = real_s3.program()
+    if isinstance(program, real_s3.Absent):
+        pytest.skip(program.why)
+    with tempfile.TemporaryDirectory(prefix="tests-") as folder, real_s3.running(program, Path(folder)) as endpoint:
+        yield endpoint
+
+
 @pytest.fixture
 def bucket(s3: str, request: pytest.FixtureRequest) -> Bucket:
     """An empty bucket of its own for each test."""
-    return Bucket.create(s3, f"b{os.getpid()}-{abs(hash(request.node.nodeid)) % 10**9}")
+    return Bucket.create(s3, name_of(request))
+
+
+@pytest.fixture
+def real_bucket(versitygw: str, request: pytest.FixtureRequest) -> Bucket:
+    """The same on a server that is no imitation."""
+    return Bucket.create(versitygw, name_of(request))
+
+
+def name_of(request: pytest.FixtureRequest) -> str:
+    return f"b{os.getpid()}-{abs(hash(request.node.nodeid)) % 10**9}"

@@ -1,4 +1,4 @@
-"""Object storage: what every store promises, on a folder and on S3 over HTTP."""
+"""Object storage: what every store promises: a folder, a strict R2, and a real S3 server where one can be had."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ def in_bucket(bucket: Bucket) -> Kept:
     return Kept(open_settings(**bucket.environment), raw, begin, bucket)
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", "r2", "versitygw"])
 def kept(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kept]:
     if request.param == "folder":
         yield in_folder(tmp_path)
     else:
-        bucket: Bucket = request.getfixturevalue("bucket")
+        bucket: Bucket = request.getfixturevalue({"r2": "bucket", "versitygw": "real_bucket"}[request.param])
         for name, value in bucket.environment.items():
             monkeypatch.setenv(name, value)
         yield in_bucket(bucket)
