@@ -197,7 +197,7 @@ class R2:
                 response = _answer(200, "", {"ETag": f'"{hashlib.md5(asked.body).hexdigest()}"'})
             else:
                 response = self._pass_on(environ, asked)
-            if response.status_code < 300:
+            if response.status_code < 300 and not (fault and fault.forget):
                 _note(bucket, asked, response)
             if fault and fault.done:
                 raise Refused(fault.status, fault.code, "a fault that a test asked for")
@@ -225,7 +225,9 @@ class R2:
         refuse_what_is_not_implemented(asked)
         refuse_what_is_not_allowed(asked)
         if asked.operation == "CompleteMultipartUpload":
-            refuse_parts(bucket.parts.get(asked.query["uploadId"], {}), asked.body)
+            if asked.query["uploadId"] not in bucket.parts:
+                raise Refused(404, "NoSuchUpload", "The specified multipart upload does not exist.")
+            refuse_parts(bucket.parts[asked.query["uploadId"]], asked.body)
         if asked.operation in WRITES:
             if time.monotonic() - bucket.written.get(asked.key, -bucket.pause) < bucket.pause:
                 raise Refused(429, "TooManyRequests", "Reduce your concurrent request rate for the same object.")
@@ -339,12 +341,20 @@ def refuse_parts(known: dict[int, tuple[int, str]], body: bytes) -> None:
         raise Refused(400, "InvalidPart", "All non-trailing parts must have the same length.")
 
 
+def _fields(element: ElementTree.Element) -> dict[str, str]:
+    return {re.sub("{.*}", "", field.tag): field.text or "" for field in element}
+
+
 def _note(bucket: Bucket, asked: Asked, response: Response) -> None:
     if asked.operation in WRITES:
         bucket.written[asked.key] = time.monotonic()
-    if asked.operation == "UploadPart":
-        parts = bucket.parts.setdefault(asked.query["uploadId"], {})
-        parts[int(asked.query["partNumber"])] = (len(asked.body), response.headers["ETag"])
+    upload = asked.query.get("uploadId", "")
+    if asked.operation == "CreateMultipartUpload":
+        bucket.parts[_fields(ElementTree.fromstring(response.get_data()))["UploadId"]] = {}
+    elif asked.operation == "UploadPart":
+        bucket.parts[upload][int(asked.query["partNumber"])] = (len(asked.body), response.headers["ETag"])
+    elif asked.operation in ("CompleteMultipartUpload", "AbortMultipartUpload"):
+        bucket.parts.pop(upload, None)
 
 
 def _next_fault(bucket: Bucket, asked: Asked) -> Fault | None:
