@@ -5,6 +5,8 @@ In storage, below the prefix of TENANTS_STORE:
     <server>/<tenant>/<id>.dump.zst    pg_dump's custom archive, through zstd
     <server>/<tenant>/<id>.json        the manifest; written last, and only if there is none: without it, no snapshot
 
+A snapshot of a tenant that has not changed since an earlier one has no archive of its own: its manifest names that one.
+
 `<server>` is a name that the catalog made up for itself, so that two servers on one bucket never meet.
 
 Whoever can write to the bucket can write a manifest, so one that is read is checked like any other input: where its
@@ -15,10 +17,12 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from tenants.core.contents import SEQUENCES, Contents
 from tenants.core.errors import SnapshotError
 from tenants.core.names import MAX_LENGTH
 
@@ -54,8 +58,29 @@ class Manifest:
     raw_sha256: str
     grantees: tuple[str, ...] = ()
     """Roles other than the owner that the archive grants something to: they must exist when it is restored."""
+    archive: str | None = None
+    """The id of the snapshot of this tenant whose archive this is, too; None if it has one of its own."""
+    content_sha256: str | None = None
+    """Of the archive before compression, less when and by whom it was made: the same for the same content."""
+    tables: Mapping[str, Contents] = field(default_factory=dict)
+    """What pg_restore has found in the archive as it was read back, by quoted name."""
+    limits: Mapping[str, str | int] = field(default_factory=dict)
+    """Those of the tenant, as `tenants create` takes them."""
+    app_role: bool = False
+    extensions: tuple[str, ...] = ()
+    """Those that tenants may use on that server."""
     schema: str | None = None
     """The schema that the archive holds, where that is not the tenant's own: what was there before an adoption."""
+
+    @property
+    def key(self) -> str:
+        """Where its archive lies."""
+        return archive_key(self.server, self.tenant, self.archive or self.id)
+
+    @property
+    def rows(self) -> int:
+        """In all tables."""
+        return sum(found.rows for name, found in self.tables.items() if name != SEQUENCES)
 
     @property
     def revision(self) -> str | None:
@@ -80,11 +105,12 @@ class Manifest:
             known = {name: document[name] for name in cls.__dataclass_fields__ if name in document}
             for moment in ("created_at", "verified_at"):
                 known[moment] = datetime.fromisoformat(known[moment]).astimezone(UTC)
-            known.setdefault("grantees", [])
-            for texts in ("heads", "grantees"):
+            known = {"grantees": [], "extensions": [], **known}
+            for texts in ("heads", "grantees", "extensions"):
                 if not isinstance(known[texts], list):
                     raise ValueError(texts)
                 known[texts] = tuple(known[texts])
+            known["tables"] = {name: Contents(**found) for name, found in known.get("tables", {}).items()}
             manifest = cls(**known)
             manifest._check_types()
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
@@ -99,14 +125,22 @@ class Manifest:
         return manifest
 
     def _check_types(self) -> None:
+        contents = self.tables.values()
         texts = (self.project, self.reason, self.database, self.server_version, self.client_version, self.tool_version)
-        digests = (self.sha256, self.raw_sha256)
+        digests = (self.sha256, self.raw_sha256, *(found.sha256 for found in contents))
+        counts = (self.size, self.raw_size, *(count for found in contents for count in (found.rows, found.bytes)))
+        names = (*texts, *self.heads, *self.grantees, *self.extensions, *self.limits)
         if not (
-            all(isinstance(text, str) and len(text.encode()) < 200 for text in (*texts, *self.heads, *self.grantees))
+            all(isinstance(text, str) and len(text.encode()) < 200 for text in names)
+            and all(len(name.encode()) < 300 for name in self.tables)
+            and all(type(value) in (str, int) and len(str(value)) < 40 for value in self.limits.values())
+            and type(self.app_role) is bool
+            and (self.archive is None or is_id(self.archive))
+            and (self.content_sha256 is None or re.fullmatch(r"[0-9a-f]{64}", self.content_sha256))
             and (self.schema is None or (isinstance(self.schema, str) and len(self.schema.encode()) < 64))
             and (self.git_rev is None or re.fullmatch(r"[0-9a-f]{7,64}", self.git_rev))
             and all(isinstance(digest, str) and re.fullmatch(r"[0-9a-f]{64}", digest) for digest in digests)
-            and all(type(count) is int and 0 <= count < 1 << 63 for count in (self.size, self.raw_size))
+            and all(type(count) is int and 0 <= count < 1 << 63 for count in counts)
         ):
             raise ValueError
 

@@ -7,8 +7,9 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from tenants.core.names import printable
 from tenants.core.settings import DatabaseUrl
 from tenants.edges import confine, sandbox
 
+PIECE = 1 << 20
 HOW_TO_GET_THEM = "pip install 'dokku-tenants[client]', or on Debian: apt-get install postgresql-client"
 
 
@@ -116,6 +118,33 @@ def start(
         pass_fds=pass_fds,
     ) as process:
         yield process
+
+
+def through(process: subprocess.Popen[bytes], pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Feed `pieces` to the program and yield what it makes of them, both at the same time. What goes wrong with the
+    pieces is raised here; a program that wants no more of them is not."""
+    assert process.stdin and process.stdout
+    pipe, problem = process.stdin, list[BaseException]()
+
+    def feed() -> None:
+        try:
+            for piece in pieces:
+                with suppress(BrokenPipeError):  # it stops reading, we read on: all of them are to be seen
+                    pipe.write(piece)
+        except BaseException as error:  # noqa: BLE001  # raised again below, in the thread that asked
+            problem.append(error)
+            process.kill()
+        finally:
+            with suppress(BrokenPipeError):
+                pipe.close()
+
+    thread = threading.Thread(target=feed, daemon=True)
+    thread.start()
+    while piece := process.stdout.read1(PIECE):  # type: ignore[attr-defined]
+        yield piece
+    thread.join()
+    if problem:
+        raise problem[0]
 
 
 def attend(programs: Programs, name: str, *arguments: str, url: DatabaseUrl) -> int:

@@ -12,7 +12,6 @@ import os
 import re
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -30,7 +29,7 @@ from tenants.edges.catalog import Entry, Record
 from tenants.edges.postgres import compose, literal
 from tenants.edges.programs import Programs
 from tenants.edges.store import Store, require_store
-from tenants.usecases import audit, locks, provision, snapshots
+from tenants.usecases import archives, audit, locks, provision, snapshots
 from tenants.usecases.access import Access
 
 _TRANSACTION_TIMEOUT = re.compile(rb"^SET transaction_timeout = 0;\n", re.MULTILINE)
@@ -156,7 +155,7 @@ def _listing(client: Programs, store: Store, manifest: Manifest) -> bytes:
     ):
         assert process.stdin
         pipe = process.stdin
-        for piece in snapshots.archive(store, manifest):
+        for piece in archives.archive(store, manifest):
             with suppress(BrokenPipeError):  # the list stands at the beginning; it stops reading, we read on
                 pipe.write(piece)
         with suppress(BrokenPipeError):
@@ -210,7 +209,7 @@ def _replay(
             assert psql.stdin
             broken = False
             try:
-                for piece in _through(pg_restore, snapshots.archive(store, manifest), access.me.version):
+                for piece in _text(pg_restore, archives.archive(store, manifest), access.me.version):
                     psql.stdin.write(piece)
             except BrokenPipeError:
                 broken = True
@@ -264,32 +263,15 @@ def _failed(manifest: Manifest, complaints: int) -> None:
     )
 
 
-def _through(process: subprocess.Popen[bytes], pieces: Iterator[bytes], server_version: int) -> Iterator[bytes]:
-    """Feed `pieces` to the program and yield what it makes of them, both at the same time."""
-    assert process.stdin and process.stdout
-    pipe, problem = process.stdin, list[BaseException]()
-
-    def feed() -> None:
-        try:
-            for piece in pieces:
-                pipe.write(piece)
-        except BaseException as error:  # noqa: BLE001  # raised again below, in the thread that asked
-            problem.append(error)
-            process.kill()
-        finally:
-            with suppress(BrokenPipeError):
-                pipe.close()
-
-    thread = threading.Thread(target=feed, daemon=True)
-    thread.start()
-    preamble = server_version < 170000  # which does not know the setting that newer programs write there
-    while piece := process.stdout.read1(snapshots.PIECE):  # type: ignore[attr-defined]
+def _text(process: subprocess.Popen[bytes], pieces: Iterator[bytes], server_version: int) -> Iterator[bytes]:
+    """The archive as SQL, without a setting that newer programs write and servers before 17 do not know."""
+    preamble = server_version < 170000
+    for piece in programs.through(process, pieces):
         if preamble and b"SET transaction_timeout" in piece:
-            piece, preamble = _TRANSACTION_TIMEOUT.sub(b"", piece, count=1), False
-        yield piece
-    thread.join()
-    if problem and not isinstance(problem[0], BrokenPipeError):
-        raise problem[0]
+            yield _TRANSACTION_TIMEOUT.sub(b"", piece, count=1)
+            preamble = False
+        else:
+            yield piece
 
 
 def _missing_roles(access: Access, manifest: Manifest) -> list[str]:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tenants.core.contents import Contents
 from tenants.core.errors import SnapshotError
 from tenants.core.manifest import (
     Manifest,
@@ -44,7 +45,16 @@ GOOD = Manifest(
     raw_size=4321,
     raw_sha256="b" * 64,
     grantees=("reporting",),
+    archive="20261122T064714Z-k3f9ab",
+    content_sha256="c" * 64,
+    tables={"fruits.items": Contents(4, 40, "d" * 64)},
+    limits={"connections": 20, "size": "10GB"},
+    app_role=True,
+    extensions=("citext",),
+    schema="public",
 )
+LATER = {"grantees", "archive", "content_sha256", "tables", "limits", "app_role", "extensions", "schema"}
+"""What manifests of the first days do not have."""
 MOMENTS = st.datetimes(datetime(2000, 1, 1), datetime(2199, 1, 1), timezones=st.just(UTC)).map(
     lambda m: m.replace(microsecond=0)
 )
@@ -102,11 +112,19 @@ def test_a_manifest_tells_its_revision_in_one_word() -> None:
     assert replace(GOOD, heads=()).revision is None
 
 
-def test_fields_of_a_later_version_are_passed_over_and_grantees_may_be_missing() -> None:
+def test_fields_of_a_later_version_are_passed_over_and_later_ones_may_be_missing() -> None:
     assert read(document(colour="red")) == GOOD
     older = json.loads(GOOD.to_json())
-    del older["grantees"]
-    assert read(json.dumps(older).encode()) == replace(GOOD, grantees=())
+    for name in LATER:
+        del older[name]
+    plain = read(json.dumps(older).encode())
+    assert (plain.grantees, plain.archive, plain.tables, plain.app_role) == ((), None, {}, False)
+    assert plain.key == f"{SERVER}/{TENANT}/{ID}.dump.zst"
+
+
+def test_the_archive_lies_where_the_manifest_was_found_whatever_it_names() -> None:
+    assert GOOD.key == f"{SERVER}/{TENANT}/20261122T064714Z-k3f9ab.dump.zst"
+    assert GOOD.rows == 4
 
 
 def test_another_format_is_told_to_update() -> None:
@@ -146,6 +164,19 @@ def test_a_manifest_that_lies_about_its_place_is_refused(changes: dict[str, str]
         {"heads": ["\ud800"]},
         {"grantees": [None]},
         {"grantees": "reporting"},
+        {"archive": "../pears/20261122T064714Z-k3f9ab"},
+        {"archive": 1},
+        {"content_sha256": "x"},
+        {"tables": []},
+        {"tables": {"a.b": 4}},
+        {"tables": {"a.b": {"rows": -1, "bytes": 0, "sha256": "d" * 64}}},
+        {"tables": {"a.b": {"rows": 1, "bytes": 0, "sha256": "d"}}},
+        {"tables": {"a.b": {"rows": 1, "bytes": 0, "sha256": "d" * 64, "more": 1}}},
+        {"limits": {"size": None}},
+        {"limits": {"size": "x" * 60}},
+        {"app_role": 1},
+        {"extensions": "citext"},
+        {"schema": 1},
         {"git_rev": 1},
         {"git_rev": "main\x1b[2J"},
         {"project": None},
@@ -165,7 +196,7 @@ def test_a_field_that_is_not_what_it_has_to_be_is_damage(changes: dict[str, Any]
         read(document(**changes))
 
 
-@pytest.mark.parametrize("field", sorted(set(Manifest.__dataclass_fields__) - {"grantees"}))
+@pytest.mark.parametrize("field", sorted(set(Manifest.__dataclass_fields__) - LATER))
 def test_a_field_that_is_missing_is_damage(field: str) -> None:
     cut = json.loads(GOOD.to_json())
     del cut[field]

@@ -180,6 +180,13 @@ LEFT JOIN pg_extension e ON e.extname = a.name
 LEFT JOIN pg_namespace n ON n.oid = e.extnamespace
 WHERE a.name = %(name)s;
 
+-- name: extensions
+-- The extensions that tenants may use.
+SELECT e.extname::text AS name
+FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+WHERE n.nspname = 'extensions'
+ORDER BY 1;
+
 -- name: table_names
 SELECT c.relname::text AS name
 FROM pg_class c

@@ -1,0 +1,187 @@
+"""Archives: what pg_dump writes, as a stream into storage and back out of it. Nothing is written to disk on the way,
+and memory does not grow with its size."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import IO, cast
+
+import zstandard
+
+from tenants.core.adoption import quoted
+from tenants.core.contents import Contents, Tally, comparable
+from tenants.core.errors import ProgramError, SnapshotError
+from tenants.core.events import Event, Tell
+from tenants.core.manifest import Manifest
+from tenants.core.settings import DatabaseUrl
+from tenants.core.units import size
+from tenants.edges import programs
+from tenants.edges.programs import Programs
+from tenants.edges.store import Store, Writer
+
+ZSTD_LEVEL = 3
+PIECE = 1 << 20
+LOCK_WAIT = "30s"
+"""How long pg_dump waits for a table that somebody has locked."""
+
+
+class Sent:
+    """What pg_dump has written: as it was, as it was sent, and less the time in its header."""
+
+    def __init__(self) -> None:
+        self.digest, self.raw_digest, self.content = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
+        self.size = self.raw_size = 0
+        self.unchanged = False
+
+
+class _UnchangedError(Exception):
+    """Leaves the writer, so that nothing is stored."""
+
+
+def dump(
+    client: Programs,
+    url: DatabaseUrl,
+    tenant: str,
+    schema: str | None,
+    without: Sequence[tuple[str, str]],
+    store: Store,
+    key: str,
+    tell: Tell,
+    *,
+    unless: str | None,
+) -> Sent:
+    """Dump into storage, unless the content is that of the digest `unless`: then nothing is stored."""
+    sent = Sent()
+    arguments = ["--format=custom", "--compress=0", f"--lock-wait-timeout={LOCK_WAIT}"]
+    arguments.append(f"--schema={quoted(schema or tenant)}")
+    if schema:
+        arguments += ["--no-privileges", *(f"--exclude-table={quoted(s)}.{quoted(name)}" for s, name in without)]
+    with suppress(_UnchangedError), tempfile.TemporaryFile() as complaints, store.writer(key) as writer:
+        with programs.start(client, "pg_dump", *arguments, url=url, stderr=complaints) as process:
+            _send(process, sent, writer, lambda text: tell(Event(tenant, "snapshot", text, live=True)))
+            if process.wait() != 0:
+                raise ProgramError(
+                    f"pg_dump of {schema or tenant} failed: {_complaint(complaints)}",
+                    next=f"tenants snapshot {tenant}" if schema is None else "mend that, and try again",
+                )
+        sent.unchanged = sent.content.hexdigest() == unless
+        if sent.unchanged:
+            raise _UnchangedError
+    return sent
+
+
+def _send(process: subprocess.Popen[bytes], sent: Sent, writer: Writer, show: Callable[[str], None]) -> None:
+    compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True).compressobj()
+
+    def send(data: bytes) -> None:
+        sent.digest.update(data)
+        sent.size += len(data)
+        writer.write(data)
+
+    assert process.stdout
+    shown = time.monotonic()
+    while piece := process.stdout.read(PIECE):
+        sent.raw_digest.update(piece)
+        sent.content.update(piece if sent.raw_size else comparable(piece))
+        sent.raw_size += len(piece)
+        send(compressor.compress(piece))
+        if time.monotonic() - shown > 0.2:
+            shown = time.monotonic()
+            show(f"{size(sent.raw_size)} read, {size(sent.size)} sent")
+    send(compressor.flush())
+
+
+def _complaint(file: IO[bytes]) -> str:
+    file.seek(max(0, file.seek(0, os.SEEK_END) - 8000))
+    return programs.complaint(file.read())
+
+
+def read_back(client: Programs, store: Store, manifest: Manifest) -> dict[str, Contents]:
+    """Read the archive from storage, compare it with what was dumped, and let pg_restore look through it. Returns what
+    is in it. Raises SnapshotError."""
+    content = hashlib.sha256()
+
+    def pieces() -> Iterator[bytes]:
+        first = True
+        for piece in archive(store, manifest):
+            content.update(comparable(piece) if first else piece)
+            first = False
+            yield piece
+
+    tables = contents(client, manifest.id, pieces())
+    if content.hexdigest() != manifest.content_sha256:
+        raise SnapshotError(f"{store.place(manifest.key)} holds something else than what was dumped")
+    return tables
+
+
+def contents(client: Programs, what: str, pieces: Iterable[bytes]) -> dict[str, Contents]:
+    """What pg_restore finds in an archive: rows, bytes and a digest of each table. Raises SnapshotError."""
+    tally = Tally()
+    with tempfile.TemporaryFile() as complaints:
+        with programs.start(
+            client, "pg_restore", "--data-only", "--file=-", stdin=subprocess.PIPE, stderr=complaints
+        ) as process:
+            for piece in programs.through(process, pieces):
+                tally.feed(piece)
+            if process.wait() != 0:
+                raise SnapshotError(
+                    f"pg_restore cannot read the archive of {what}: {_complaint(complaints)}",
+                    next="take another one",
+                )
+    return tally.done()
+
+
+def archive(store: Store, manifest: Manifest) -> Iterator[bytes]:
+    """The snapshot's archive as pg_restore takes it, decompressed and compared with the manifest as it passes.
+
+    Raises SnapshotError at the latest before the last piece is handed out, if a byte is not what it was. Memory is
+    bounded whatever the object holds.
+    """
+    key = manifest.key
+    damaged = SnapshotError(
+        f"{store.place(key)} is damaged: it is not what its manifest says",
+        next=f"take another one: tenants snapshots {manifest.tenant}",
+    )
+    source = _Counted(store.read(key), manifest.size)
+    raw, last = 0, b""
+    try:
+        with zstandard.ZstdDecompressor(max_window_size=128 << 20).stream_reader(cast("IO[bytes]", source)) as reader:
+            while piece := reader.read(PIECE):
+                raw += len(piece)
+                if raw > manifest.raw_size:
+                    raise damaged
+                if last:
+                    yield last
+                last = piece
+    except zstandard.ZstdError:
+        raise damaged from None
+    source.drain()
+    if (source.count, source.digest.hexdigest(), raw) != (manifest.size, manifest.sha256, manifest.raw_size):
+        raise damaged
+    yield last
+
+
+class _Counted:
+    """Pieces of an object as something that can be read, with their digest. Stops a little past `limit` bytes."""
+
+    def __init__(self, pieces: Iterator[bytes], limit: int) -> None:
+        self._pieces, self._limit, self._rest = pieces, limit, b""
+        self.digest, self.count = hashlib.sha256(), 0
+
+    def read(self, size: int = -1) -> bytes:
+        if not self._rest and self.count <= self._limit:
+            self._rest = next(self._pieces, b"")
+            self.digest.update(self._rest)
+            self.count += len(self._rest)
+        piece, self._rest = (self._rest, b"") if size < 0 else (self._rest[:size], self._rest[size:])
+        return piece
+
+    def drain(self) -> None:
+        while self.read():
+            pass
