@@ -1,9 +1,10 @@
 """Cloudflare R2 for the tests: an S3 that refuses what R2 refuses, and misbehaves when a test asks it to.
 
-moto keeps the objects. In front of it stands what makes R2 differ from S3, with R2's own statuses and codes
-(https://developers.cloudflare.com/r2/api/error-codes/ and /r2/api/s3/api/): a header or a subresource that is not
-implemented is a 501, all parts but the last are equal, one key is written once a second, a bucket lock rule keeps what
-it covers. Where R2's documentation does not say whether a thing is let through, it is refused here.
+moto keeps the objects, and refuses what S3 does: parts below 5 MiB, part numbers beyond 10,000. In front of it stands
+what makes R2 differ, with R2's own statuses and codes (https://developers.cloudflare.com/r2/api/error-codes/ and
+/r2/api/s3/api/): a header or a subresource that is not implemented is a 501, all parts but the last are equal, one key
+is written once a second, a bucket lock rule keeps what it covers. Where R2's documentation does not say whether a thing
+is let through, it is refused here.
 
 It runs as a process of its own (`running`); tests reach its switches by HTTP, through a `Switchboard`, which is one
 bucket's alone. So tests that share the server do not meet, and nothing has to be put back.
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from werkzeug.wrappers import Request, Response
 
 MIB = 1 << 20
-SMALLEST_PART = 5 * MIB
-MOST_PARTS = 10_000
 MOST_METADATA = 8192
 PAUSE = 1.0
 """Seconds that have to pass between two writes of one key."""
@@ -318,8 +317,6 @@ def refuse_what_is_not_allowed(asked: Asked) -> None:
         raise Refused(400, "InvalidRegionName", f"The region name '{scope[1]}' is not valid. Must be one of: {valid}")
     if asked.operation in ("PutObject", "UploadPart") and "content-length" not in asked.headers:
         raise Refused(411, "MissingContentLength", "You must provide the Content-Length HTTP header.")
-    if asked.operation == "UploadPart" and not 1 <= int(asked.query["partNumber"]) <= MOST_PARTS:
-        raise Refused(400, "InvalidArgument", f"Part number must be an integer between 1 and {MOST_PARTS}, inclusive.")
     metadata = [(name, value) for name, value in asked.headers.items() if name.startswith("x-amz-meta-")]
     if sum(len(name) - len("x-amz-meta-") + len(value.encode()) for name, value in metadata) > MOST_METADATA:
         raise Refused(400, "MetadataTooLarge", "Your metadata headers exceed the maximum allowed metadata size.")
@@ -335,8 +332,6 @@ def refuse_parts(known: dict[int, tuple[int, str]], body: bytes) -> None:
         if etag.strip('"') != part["ETag"].strip('"'):
             raise Refused(400, "InvalidPart", "One or more of the specified parts could not be found.")
         sizes.append(size)
-    if any(size < SMALLEST_PART for size in sizes[:-1]):
-        raise Refused(400, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed object size.")
     if len(set(sizes[:-1])) > 1 or sizes[-1:] > sizes[:1]:
         raise Refused(400, "InvalidPart", "All non-trailing parts must have the same length.")
 

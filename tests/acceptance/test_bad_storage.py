@@ -211,10 +211,12 @@ def test_a_manifest_that_lies_or_has_lost_its_archive_is_told_and_taken_for_noth
         for key, data in sound.items():
             shop.write(key, data)
 
-    shop.bucket.client().delete_object(Bucket=shop.bucket.name, Key=archive)
-    assert shop.snapshot in shop.works("snapshots").out
-    place.database.sql("DELETE FROM fruits.items WHERE name = 'plum'")  # it is what it was: that archive would do
+    shop.bought("pear")
     shop.snapshot = shop.taken()
+    shop.bucket.client().delete_object(Bucket=shop.bucket.name, Key=shop.key(ARCHIVE))
+    assert shop.snapshot in shop.works("snapshots").out
+    shop.stops("restore", f"{shop.snapshot}{ARCHIVE} is not there")
+    shop.snapshot = shop.taken()  # of the same content, whose archive is gone
     shop.works("restore")
     shop.works("nightly")
 

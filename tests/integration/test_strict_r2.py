@@ -189,6 +189,7 @@ def test_a_bucket_lock_rule_keeps_what_is_below_its_prefix(bucket: Bucket) -> No
     place: Any = {"Bucket": bucket.name, "Key": KEY}
     refused(lambda: tame(bucket).delete_object(**place), 403, "ObjectLockedByBucketPolicy")
     refused(lambda: tame(bucket).put_object(**place, Body=b"y"), 403, "ObjectLockedByBucketPolicy")
+    refused(lambda: tame(bucket).put_object(**place, Body=b"y", IfNoneMatch="*"), 412, "PreconditionFailed")
     tame(bucket).delete_object(Bucket=bucket.name, Key="another")
     tame(bucket).put_object(Bucket=bucket.name, Key="server/fruits/two", Body=b"x")
     assert bucket.keys() == [KEY, "server/fruits/two"]
@@ -213,6 +214,8 @@ def test_a_bucket_is_found_by_its_path_and_by_its_host(bucket: Bucket) -> None:
         assert raw(bucket, "PUT", path, b"x", Host=host)[0] == 200
         assert raw(bucket, "GET", path, Host=host) == (200, "x")
     assert bucket.keys() == ["a b", "c d"]
+    bucket.switches.misbehave(status=503, code="ServiceUnavailable")
+    assert raw(bucket, "GET", "/c%20d", Host=f"{bucket.name}.localhost")[0] == 503
 
 
 def get(bucket: Bucket, key: str = KEY) -> bytes:
