@@ -24,25 +24,35 @@ schedule = click.option(
 @click.command()
 @schedule
 @click.option("--again", is_flag=True, help="Do the work even if it was done in this period.")
+@click.option(
+    "--drill/--no-drill",
+    "drills",
+    default=True,
+    show_default=True,
+    envvar="TENANTS_DRILL",
+    help="Prove each new snapshot by a restore into a scratch database.",
+)
 @options.as_json
-def nightly(schedule: str, again: bool, as_json: bool) -> int:
-    """Take a snapshot of every tenant and clean up. Once in a period, however often it is called."""
+def nightly(schedule: str, again: bool, drills: bool, as_json: bool) -> int:
+    """Take a snapshot of every tenant, prove it, prune and clean up. Once in a period, however often it is called."""
     schedules.check(schedule)
     with options.access("nightly") as access:
-        report = nights.nightly(access, schedule, render.Progress(), again=again)
+        report = nights.nightly(access, schedule, render.Progress(), again=again, drills=drills)
     if as_json:
         render.answer(
             {
                 "snapshots": report.snapshots,
                 "failures": {name: error.message for name, error in report.failures.items()},
                 "already": report.already,
+                "proven": report.proven,
+                "pruned": report.pruned,
             }
         )
     elif report.already:
         click.echo(f"nightly was done at {render.moment(report.already)}; nothing to do")
     else:
         failed = f", {len(report.failures)} failed: {', '.join(report.failures)}" if report.failures else ""
-        click.echo(f"nightly: {counted(len(report.snapshots), 'snapshot')} taken{failed}")
+        click.echo(f"nightly: {counted(len(report.snapshots), 'snapshot')} taken, {len(report.proven)} proven{failed}")
     for name, error in report.failures.items():
         click.echo(render.failure(error, lead=f"{name}   "), err=True)
     return next((error.exit_code for error in report.failures.values()), 0)

@@ -1,19 +1,24 @@
-"""snapshot, snapshots, restore."""
+"""snapshot, snapshots, restore, drill, prune."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import click
 
 from tenants.cli import options, render
-from tenants.core.errors import UsageError
+from tenants.core.errors import NoSnapshot, TenantsError, UsageError
 from tenants.core.manifest import Manifest, is_id
 from tenants.core.names import check_name
 from tenants.core.units import seconds, size
+from tenants.usecases import drill as drills
 from tenants.usecases import locks
+from tenants.usecases import prune as prunes
 from tenants.usecases import restore as restores
 from tenants.usecases import snapshots as taking
+from tenants.usecases.drill import Drilled
+from tenants.usecases.prune import Pruned
 
 
 @click.command()
@@ -42,23 +47,27 @@ def snapshots(tenant: str | None, as_json: bool) -> int:
     if tenant is not None:
         check_name(tenant)
     with options.access("snapshots") as access:
-        found, damaged = taking.list_snapshots(access, tenant)
+        listing = taking.list_snapshots(access, tenant)
+    found, damaged = listing.found, listing.damaged
     if as_json:
-        render.answer({"snapshots": [_document(manifest) for manifest in found]})
+        documents = [{**_document(manifest), "proven": manifest.id in listing.proven} for manifest in found]
+        render.answer({"snapshots": documents})
     elif not found and not damaged:
         click.echo("no snapshot yet\nNext:     tenants snapshot NAME", err=True)
     elif found:
         render.table(
-            ("SNAPSHOT", "TENANT", "TAKEN", "REVISION", "SIZE", "REASON", "VERIFIED"),
+            ("SNAPSHOT", "TENANT", "TAKEN", "REVISION", "SIZE", "ROWS", "REASON", "VERIFIED", "PROVEN"),
             [
                 (
                     m.id,
                     m.tenant,
                     render.moment(m.created_at),
                     m.revision,
-                    size(m.size),
+                    "unchanged" if m.archive else size(m.size),
+                    m.rows,
                     m.reason,
                     render.moment(m.verified_at),
+                    "yes" if m.id in listing.proven else "",
                 )
                 for m in found
             ],
@@ -116,4 +125,81 @@ def restore(tenant: str, snapshot: str | None, wait: float, as_json: bool) -> No
         click.echo(f"{tenant}   has no login. The app's DATABASE_URL comes from: tenants login {tenant}")
 
 
-COMMANDS = (snapshot, snapshots, restore)
+@click.command()
+@click.argument("tenant", nargs=-1)
+@click.option("--snapshot", metavar="SNAPSHOT", help="This one, instead of the newest.")
+@click.option("--again", is_flag=True, help="Also where its archive was proven before.")
+@options.wait
+@options.as_json
+def drill(tenant: tuple[str, ...], snapshot: str | None, again: bool, wait: float, as_json: bool) -> int:
+    """Prove that snapshots restore: into a scratch database, and compare every table. The live schema is not touched.
+
+    Of all tenants, or of those named, the newest snapshot each; what was proven before is not done again.
+    """
+    if snapshot is not None and (len(tenant) != 1 or not is_id(snapshot)):
+        raise UsageError(f"which tenant's snapshot is {snapshot!r}?", next="tenants drill NAME --snapshot SNAPSHOT")
+    done: list[tuple[str, Drilled]] = []
+    failures: dict[str, TenantsError] = {}
+    with options.access("drill") as access:
+        access.require_admin("tenants drill")
+        for name in tenant:
+            access.entry(name)
+        tell = render.Progress(tenant)
+        for name in tenant or access.entries():
+            try:
+                with locks.tenant_lock(access, name, "drill", tell, wait):
+                    done.append((name, drills.drill(access, name, snapshot, tell, again=again)))
+            except NoSnapshot as error:
+                if tenant:
+                    failures[name] = error
+            except TenantsError as error:
+                failures[name] = error
+    if as_json:
+        drilled = [{"tenant": name, **asdict(one)} for name, one in done]
+        render.answer({"drilled": drilled, "failures": {name: error.message for name, error in failures.items()}})
+    for name, failure in failures.items():
+        click.echo(render.failure(failure, lead=f"{name}   "), err=True)
+    return next((failure.exit_code for failure in failures.values()), 0)
+
+
+@click.command()
+@click.argument("tenant", nargs=-1)
+@click.option("--dry-run", is_flag=True, help="Show what would be kept, by which rule, and what would go.")
+@options.wait
+@options.as_json
+def prune(tenant: tuple[str, ...], dry_run: bool, wait: float, as_json: bool) -> int:
+    """Remove the snapshots that TENANTS_KEEP and TENANTS_KEEP_CHANGES do not keep, of all tenants or of those named.
+
+    The newest one of each tenant stays, and the newest that a drill has proven.
+    """
+    done = {}
+    with options.access("prune") as access:
+        access.require_admin("tenants prune")
+        for name in tenant:
+            access.entry(name)
+        tell = render.Progress(tenant)
+        for name in tenant or access.entries():
+            with locks.tenant_lock(access, name, "prune", tell, wait):
+                done[name] = prunes.prune(access, name, tell, dry_run=dry_run)
+    if as_json:
+        render.answer({"tenants": {name: _verdicts(found) for name, found in done.items()}})
+    else:
+        rows = [
+            (v.snapshot.id, name, v.snapshot.reason, ", ".join(v.why) or ("would go" if dry_run else "gone"))
+            for name, found in done.items()
+            for v in found.verdicts
+        ]
+        render.table(("SNAPSHOT", "TENANT", "REASON", "KEPT BY"), rows)
+    return 0
+
+
+def _verdicts(found: Pruned) -> dict[str, Any]:
+    return {
+        "kept": {v.snapshot.id: list(v.why) for v in found.verdicts if v.why},
+        "going": [v.snapshot.id for v in found.verdicts if not v.why],
+        "removed": list(found.removed),
+        "locked": list(found.locked),
+    }
+
+
+COMMANDS = (snapshot, snapshots, restore, drill, prune)

@@ -20,6 +20,7 @@ Stage = Literal[
     "clean",
     "suspend",
     "adopt",
+    "drill",
     "audit",
 ]
 

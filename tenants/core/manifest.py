@@ -4,6 +4,7 @@ In storage, below the prefix of TENANTS_STORE:
 
     <server>/<tenant>/<id>.dump.zst    pg_dump's custom archive, through zstd
     <server>/<tenant>/<id>.json        the manifest; written last, and only if there is none: without it, no snapshot
+    <server>/<tenant>/<id>.proof       what a drill that restored it has found
 
 A snapshot of a tenant that has not changed since an earlier one has no archive of its own: its manifest names that one.
 
@@ -146,8 +147,13 @@ class Manifest:
 
 
 def new_id(moment: datetime, token: str) -> str:
-    """An id that sorts by time: 20261123T064714Z-k3f9ab."""
-    return f"{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}-{token}"
+    """An id that sorts by time: 20261123T064714Z-k3f9ab. The first three letters are the fraction of the second, in
+    base 36; the other three are the token's, so that no two ids are the same."""
+    fraction, letters = moment.microsecond * 36**3 // 10**6, ""
+    for _ in range(3):
+        fraction, digit = divmod(fraction, 36)
+        letters = "0123456789abcdefghijklmnopqrstuvwxyz"[digit] + letters
+    return f"{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}-{letters}{token[:3]}"
 
 
 def is_id(text: str) -> bool:
@@ -166,6 +172,10 @@ def manifest_key(server: str, tenant: str, id: str) -> str:  # noqa: A002
     return f"{server}/{tenant}/{id}.json"
 
 
+def proof_key(server: str, tenant: str, id: str) -> str:  # noqa: A002
+    return f"{server}/{tenant}/{id}.proof"
+
+
 def tenant_prefix(server: str, tenant: str) -> str:
     return f"{server}/{tenant}/"
 
@@ -174,6 +184,12 @@ def id_of_key(key: str) -> str | None:
     """The snapshot's id if `key` is a manifest's."""
     name = key.rpartition("/")[2]
     return name.removesuffix(".json") if name.endswith(".json") and is_id(name.removesuffix(".json")) else None
+
+
+def id_of_proof(key: str) -> str | None:
+    """The snapshot's id if `key` is a proof's."""
+    name = key.rpartition("/")[2]
+    return name.removesuffix(".proof") if name.endswith(".proof") and is_id(name.removesuffix(".proof")) else None
 
 
 def rfc3339(moment: datetime) -> str:

@@ -82,6 +82,16 @@ def deploy_role_prefix(tenant: str) -> str:
     return f"{tenant}~deploy~"
 
 
+def scratch_name(tenant: str, token: str) -> str:
+    """The name of a database, and of the role that owns it, in which a snapshot of `tenant` is tried out."""
+    return f"{tenant}~scratch~{token}"
+
+
+def scratch_prefix(tenant: str) -> str:
+    """What the names of all such databases and roles of `tenant` begin with."""
+    return f"{tenant}~scratch~"
+
+
 def visitor_role_name(tenant: str, token: str) -> str:
     """The name of the short-lived role of somebody who has a look with psql."""
     return f"{tenant}~connect~{token}"

@@ -329,6 +329,10 @@ def add_snapshot(connection: Connection, manifest: Manifest) -> None:
     )
 
 
+def forget_snapshot(connection: Connection, tenant: str, id_: str) -> None:
+    connection.execute("DELETE FROM tenants.snapshots WHERE tenant = %s AND id = %s", [tenant, id_])
+
+
 def allow_swap(connection: Connection, role: str, tenant: str, aside: str) -> None:
     """Let the session that logs in as `role` set the tenant's schema aside, once."""
     connection.execute("INSERT INTO tenants.swaps (role, tenant, aside) VALUES (%s, %s, %s)", [role, tenant, aside])

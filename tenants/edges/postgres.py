@@ -250,10 +250,16 @@ def roles_locked(connection: Connection) -> Iterator[None]:
 
     Everything in the block is one transaction. Waits up to 60 s; raises TenantsError after that.
     """
+    with databases_locked(connection), connection.transaction():
+        yield
+
+
+@contextmanager
+def databases_locked(connection: Connection) -> Iterator[None]:
+    """The same without a transaction, in which no database can be made or dropped."""
     poll(lambda: take_lock(connection, _ROLES, None), seconds=60, what="another run of tenants is changing roles")
     try:
-        with connection.transaction():
-            yield
+        yield
     except (pg.InsufficientPrivilege, pg.FeatureNotSupported) as error:
         raise Refused(
             f"PostgreSQL does not let {connection.info.user} do that: {printable(error_text(error))}",
@@ -302,6 +308,18 @@ def end_sessions(connection: Connection, roles: Sequence[str], *, seconds: float
 def quoted(identity: LiteralString) -> sql.SQL:
     """An identity as the server wrote it, quoted, in its catalogs."""
     return sql.SQL(identity)
+
+
+def free_disk(connection: Connection) -> int | None:
+    """Bytes that are free where the server keeps its data, as df(1) tells a superuser; None where it does not."""
+    try:
+        with connection.transaction(force_rollback=True):
+            connection.execute("CREATE TEMPORARY TABLE df (line text)")
+            connection.execute("COPY pg_temp.df FROM PROGRAM 'df -Pk .'")
+            lines = [row[0] for row in connection.execute("SELECT line FROM pg_temp.df").fetchall()]
+        return int(lines[-1].split()[3]) * 1024
+    except (psycopg.Error, IndexError, ValueError):
+        return None
 
 
 def raw(text: LiteralString) -> sql.SQL:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import tempfile
 import time
@@ -120,6 +121,23 @@ def read_back(client: Programs, store: Store, manifest: Manifest) -> dict[str, C
     return tables
 
 
+def dumped(client: Programs, url: DatabaseUrl, schema: str) -> dict[str, Contents]:
+    """What is in a schema now, as an archive of it would have it. Nothing is stored. Raises ProgramError."""
+
+    def pieces(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
+        assert process.stdout
+        while piece := process.stdout.read(PIECE):
+            yield piece
+
+    arguments = ["--format=custom", "--compress=0", f"--schema={quoted(schema)}"]
+    with tempfile.TemporaryFile() as complaints:
+        with programs.start(client, "pg_dump", *arguments, url=url, stderr=complaints) as process:
+            found = contents(client, schema, pieces(process))
+            if process.wait() != 0:
+                raise ProgramError(f"pg_dump of {schema} failed: {_complaint(complaints)}")
+    return found
+
+
 def contents(client: Programs, what: str, pieces: Iterable[bytes]) -> dict[str, Contents]:
     """What pg_restore finds in an archive: rows, bytes and a digest of each table. Raises SnapshotError."""
     tally = Tally()
@@ -185,3 +203,74 @@ class _Counted:
     def drain(self) -> None:
         while self.read():
             pass
+
+
+_TRANSACTION_TIMEOUT = re.compile(rb"^SET transaction_timeout = 0;\n", re.MULTILINE)
+
+
+def replay(
+    client: Programs,
+    pieces: Iterable[bytes],
+    url: DatabaseUrl,
+    server_version: int,
+    *,
+    options: Sequence[str] = (),
+    pass_fds: tuple[int, ...] = (),
+    first: str | None = None,
+    last: bytes = b"",
+) -> None:
+    """Replay an archive as one transaction: pg_restore turns it into SQL, psql runs it. psql commits when its input
+    ends, and its input ends only when all pieces have been handed out, so what is wrong with them undoes it all.
+
+    `first` is run before, `last` after it, in the same transaction. Raises ProgramError with what the programs said.
+    """
+    before = [f"--command={first}"] if first else []
+    arguments = ["--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1", *before, "--file=-"]
+    with (
+        tempfile.TemporaryFile() as complaints,
+        programs.start(
+            client,
+            "psql",
+            *arguments,
+            url=url,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=complaints,
+        ) as psql,
+        programs.start(
+            client,
+            "pg_restore",
+            "--file=-",
+            *options,
+            stdin=subprocess.PIPE,
+            stderr=complaints,
+            pass_fds=pass_fds,
+        ) as pg_restore,
+    ):
+        assert psql.stdin
+        broken = False
+        try:
+            for piece in _text(pg_restore, pieces, server_version):
+                psql.stdin.write(piece)
+        except BrokenPipeError:
+            broken = True
+        if broken or pg_restore.wait() != 0:
+            psql.kill()
+            psql.wait()
+            raise ProgramError(_complaint(complaints))
+        with suppress(BrokenPipeError):
+            psql.stdin.write(last)
+            psql.stdin.close()
+        if psql.wait() != 0:
+            raise ProgramError(_complaint(complaints))
+
+
+def _text(process: subprocess.Popen[bytes], pieces: Iterable[bytes], server_version: int) -> Iterator[bytes]:
+    """The archive as SQL, without a setting that newer programs write and servers before 17 do not know."""
+    preamble = server_version < 170000
+    for piece in programs.through(process, pieces):
+        if preamble and b"SET transaction_timeout" in piece:
+            yield _TRANSACTION_TIMEOUT.sub(b"", piece, count=1)
+            preamble = False
+        else:
+            yield piece

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from tenants.core import schedule as schedules
-from tenants.core.errors import Locked, TenantsError
+from tenants.core.errors import Locked, Refused, TenantsError
 from tenants.core.events import Event, Tell
 from tenants.core.names import aside_moment
 from tenants.edges import catalog, postgres
+from tenants.edges import heartbeat as beats
 from tenants.edges.catalog import Entry
 from tenants.edges.store import require_store
-from tenants.usecases import adopt, audit, locks, logins, roles, snapshots
+from tenants.usecases import adopt, audit, drill, locks, logins, prune, roles, scratch, snapshots
 from tenants.usecases.access import Access
 
+HEARTBEAT = "TENANTS_HEARTBEAT_URL"
 KEEP_ASIDE = timedelta(days=7)
 """How long a schema that a restore has set aside is kept."""
 
@@ -26,9 +28,13 @@ class Report:
     snapshots: dict[str, str]
     failures: dict[str, TenantsError]
     already: datetime | None = None
+    proven: list[str] = field(default_factory=list)
+    """Tenants whose newest snapshot a drill has restored, now or before."""
+    pruned: dict[str, int] = field(default_factory=dict)
+    """How many snapshots of each tenant went."""
 
 
-def nightly(access: Access, schedule: str, tell: Tell, *, again: bool = False) -> Report:
+def nightly(access: Access, schedule: str, tell: Tell, *, again: bool = False, drills: bool = True) -> Report:
     """Do the work of the period that `schedule` says we are in, once: a second call in it does nothing, unless `again`.
 
     A tenant that fails does not stop the others; then the work does not count as done. Raises Locked if another nightly
@@ -37,6 +43,10 @@ def nightly(access: Access, schedule: str, tell: Tell, *, again: bool = False) -
     access.require_admin("tenants nightly")
     catalog.ensure(access.connection)
     require_store(access.settings)
+    prune.policies(access)
+    heartbeat = access.settings.environment.get(HEARTBEAT, "").strip()
+    if heartbeat:
+        beats.check(heartbeat, HEARTBEAT)
     connection = access.connection
     period = schedules.last_before(schedules.check(schedule), datetime.now().astimezone())
     key = postgres.lock_key("nightly")
@@ -47,21 +57,23 @@ def nightly(access: Access, schedule: str, tell: Tell, *, again: bool = False) -
         raise Locked(f"the nightly run is locked by {who}", next="wait for it to end") from None
     if not again and (done := catalog.nightly_done(connection, period)):
         return Report({}, {}, already=done)
-    taken, failures = {}, {}
+    report = Report({}, {})
+    failures = report.failures
     for entry in access.entries().values():
         try:
             with locks.tenant_lock(access, entry.name, "nightly", tell) as lock:
-                if found := _one(access, entry, lock, tell):
-                    taken[entry.name] = found
+                _one(access, entry, lock, tell, report, drills=drills)
         except (TenantsError, postgres.DatabaseError) as error:
             failures[entry.name] = error if isinstance(error, TenantsError) else postgres.failed(error)
             tell(Event(entry.name, "nightly", f"FAILED: {failures[entry.name].message}", failed=True))
     if not failures:
         catalog.note_nightly(connection, period)
-    return Report(taken, failures)
+        if heartbeat and (why := beats.beat(heartbeat)):
+            tell(Event("nightly", "nightly", f"the heartbeat could not be sent: {why}", failed=True))
+    return report
 
 
-def _one(access: Access, entry: Entry, lock: locks.Lock, tell: Tell) -> str | None:
+def _one(access: Access, entry: Entry, lock: locks.Lock, tell: Tell, report: Report, *, drills: bool) -> None:
     roles.clean_up(access.connection, access.me, entry.name, access.settings.database)
     roles.clear_visitors(access.connection, access.me, entry.name, access.settings.database)
     found = postgres.rows(access.connection, "schemas", names=[entry.name])[0]
@@ -69,17 +81,30 @@ def _one(access: Access, entry: Entry, lock: locks.Lock, tell: Tell) -> str | No
         raise TenantsError(
             f"schema {entry.name} is gone, though the catalog knows the tenant", next=f"tenants restore {entry.name}"
         )
-    snapshot = None
     if not found["empty"]:
         with access.acting_as(entry.name) as url:
-            snapshot = snapshots.take(access, url, entry, "nightly", tell).id
+            report.snapshots[entry.name] = snapshots.take(access, url, entry, "nightly", tell).id
     lock.check()
     _drop_asides(access, entry, tell)
     adopt.finish_if_moved(access, entry.name, tell)
     for finding in audit.mend(access, entry.name):
         tell(Event(entry.name, "clean", f"{finding.rule.id} mended: {finding.object}"))
     logins.retire(access, entry.name, tell, unused_for=logins.GRACE)
-    return snapshot
+    scratch.clear(access, entry.name)
+    if entry.name in report.snapshots:
+        if drills:
+            _drill(access, entry, tell, report)
+        lock.check()
+        if gone := prune.prune(access, entry.name, tell).removed:
+            report.pruned[entry.name] = len(gone)
+
+
+def _drill(access: Access, entry: Entry, tell: Tell, report: Report) -> None:
+    try:
+        drill.drill(access, entry.name, report.snapshots[entry.name], tell)
+        report.proven.append(entry.name)
+    except Refused as error:  # no right to make a database, no room for one
+        tell(Event(entry.name, "drill", f"not drilled: {error.message}"))
 
 
 def _drop_asides(access: Access, entry: Entry, tell: Tell) -> None:

@@ -32,8 +32,6 @@ from tenants.edges.store import Store, require_store
 from tenants.usecases import archives, audit, locks, provision, snapshots
 from tenants.usecases.access import Access
 
-_TRANSACTION_TIMEOUT = re.compile(rb"^SET transaction_timeout = 0;\n", re.MULTILINE)
-
 
 @dataclass(frozen=True)
 class Restored:
@@ -179,48 +177,25 @@ def _replay(
     missing = _missing_roles(access, manifest)
     if missing:
         tell(Event(manifest.tenant, "restore", f"grants are left out: {', '.join(missing)} do not exist any more"))
-    with tempfile.TemporaryFile() as complaints, _in_memory(listing) as descriptor:
-        options = ["--no-owner", f"--use-list=/dev/fd/{descriptor}", "--file=-"]
-        with (
-            programs.start(
+    with _in_memory(listing) as descriptor:
+        options = ["--no-owner", f"--use-list=/dev/fd/{descriptor}", *(["--no-acl"] if missing else [])]
+        try:
+            archives.replay(
                 client,
-                "psql",
-                "--no-psqlrc",
-                "--quiet",
-                "--single-transaction",
-                "--set=ON_ERROR_STOP=1",
-                "--command=SELECT tenants.set_aside()",
-                "--file=-",
-                url=url,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=complaints,
-            ) as psql,
-            programs.start(
-                client,
-                "pg_restore",
-                *options,
-                *(["--no-acl"] if missing else []),
-                stdin=subprocess.PIPE,
-                stderr=complaints,
+                archives.archive(store, manifest),
+                url,
+                access.me.version,
+                options=options,
                 pass_fds=(descriptor,),
-            ) as pg_restore,
-        ):
-            assert psql.stdin
-            broken = False
-            try:
-                for piece in _text(pg_restore, archives.archive(store, manifest), access.me.version):
-                    psql.stdin.write(piece)
-            except BrokenPipeError:
-                broken = True
-            if broken or pg_restore.wait() != 0:
-                psql.kill()
-                _failed(manifest, complaints.fileno())
-            with suppress(BrokenPipeError):
-                psql.stdin.write(_check_of(access, manifest))
-                psql.stdin.close()
-            if psql.wait() != 0:
-                _failed(manifest, complaints.fileno())
+                first="SELECT tenants.set_aside()",
+                last=_check_of(access, manifest),
+            )
+        except ProgramError as error:
+            raise ProgramError(
+                f"snapshot {manifest.id} could not be replayed: {error.message}",
+                data=f"{manifest.tenant} is as it was before the restore",
+                next=f"another one: tenants snapshots {manifest.tenant}",
+            ) from None
 
 
 def _check_of(access: Access, manifest: Manifest) -> bytes:
@@ -250,28 +225,6 @@ def _in_memory(data: bytes) -> Iterator[int]:
             file.write(data)
             file.seek(0)
             yield file.fileno()
-
-
-def _failed(manifest: Manifest, complaints: int) -> None:
-    with os.fdopen(os.dup(complaints), "rb") as file:
-        file.seek(0)
-        text = programs.complaint(file.read())
-    raise ProgramError(
-        f"snapshot {manifest.id} could not be replayed: {text}",
-        data=f"{manifest.tenant} is as it was before the restore",
-        next=f"another one: tenants snapshots {manifest.tenant}",
-    )
-
-
-def _text(process: subprocess.Popen[bytes], pieces: Iterator[bytes], server_version: int) -> Iterator[bytes]:
-    """The archive as SQL, without a setting that newer programs write and servers before 17 do not know."""
-    preamble = server_version < 170000
-    for piece in programs.through(process, pieces):
-        if preamble and b"SET transaction_timeout" in piece:
-            yield _TRANSACTION_TIMEOUT.sub(b"", piece, count=1)
-            preamble = False
-        else:
-            yield piece
 
 
 def _missing_roles(access: Access, manifest: Manifest) -> list[str]:

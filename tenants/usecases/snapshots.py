@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
 from tenants import __version__
@@ -189,18 +189,29 @@ def read(store: Store, server: str, tenant: str, id_: str) -> Manifest:
     return Manifest.from_json(data, server=server, tenant=tenant, id=id_)
 
 
-def list_snapshots(access: Access, tenant: str | None) -> tuple[list[Manifest], list[SnapshotError]]:
+@dataclass(frozen=True)
+class Listing:
+    """What is in storage. `proven` are the ids of those whose archive a drill has restored."""
+
+    found: tuple[Manifest, ...] = ()
+    damaged: tuple[SnapshotError, ...] = ()
+    proven: frozenset[str] = frozenset()
+
+
+def list_snapshots(access: Access, tenant: str | None) -> Listing:
     """The snapshots of this server, oldest first, as their manifests in storage have them; and what is wrong with those
     manifests that cannot be read."""
     store = require_store(access.settings)
     if not catalog.version(access.connection):
-        return [], []
+        return Listing()
     server = catalog.server(access.connection)
     wanted = access.own or tenant
     prefix = manifests.tenant_prefix(server, wanted) if wanted else f"{server}/"
-    found, damaged = [], []
+    found, damaged, proofs = [], [], set()
     for entry in store.objects(prefix):
         id_, name = manifests.id_of_key(entry.key), entry.key.split("/")[1]
+        if proof := manifests.id_of_proof(entry.key):
+            proofs.add((name, proof))
         if id_ and entry.key == manifests.manifest_key(server, name, id_):
             try:
                 found.append(read(store, server, name, id_))
@@ -208,7 +219,11 @@ def list_snapshots(access: Access, tenant: str | None) -> tuple[list[Manifest], 
                 raise
             except SnapshotError as error:
                 damaged.append(error)
-    return sorted(found, key=lambda m: (m.id, m.tenant)), damaged
+    return Listing(
+        tuple(sorted(found, key=lambda m: (m.id, m.tenant))),
+        tuple(damaged),
+        frozenset(m.id for m in found if (m.tenant, m.archive or m.id) in proofs),
+    )
 
 
 def known_in_storage(access: Access, tenant: str) -> str | None:

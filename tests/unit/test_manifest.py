@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -246,6 +246,7 @@ def test_flipped_bytes_raise_a_snapshot_error_and_nothing_else(place: int, put: 
 def test_ids_sort_by_time_and_are_told_from_keys(one: datetime, other: datetime) -> None:
     first, second = new_id(one, "k3f9ab"), new_id(other, "k3f9ab")
     assert (first < second) == (one < other)
+    assert new_id(one, "zzz") < new_id(one + timedelta(milliseconds=1), "222"), "also within a second"
     assert is_id(first)
     assert id_of_key(manifest_key(SERVER, TENANT, first)) == first
     assert id_of_key(archive_key(SERVER, TENANT, first)) is None

@@ -236,7 +236,7 @@ FROM roles r WHERE r.kind = 'owner' AND NOT pg_has_role(r.oid, 'tenants~members'
 -- high ask: A role is named like one of a tenant's, and the catalog does not know it.
 SELECT split_part(r.rolname, '~', 1) AS tenant, r.rolname::text AS object, NULL::text AS fix
 FROM pg_roles r
-WHERE strpos(r.rolname, '~') > 0 AND r.rolname !~ '~(deploy|connect)~' AND r.rolname <> 'tenants~members'
+WHERE strpos(r.rolname, '~') > 0 AND r.rolname !~ '~(deploy|connect|scratch)~' AND r.rolname <> 'tenants~members'
   AND r.rolname NOT IN (SELECT role FROM ours)
 
 -- name: rule_deploy_role
@@ -252,6 +252,14 @@ FROM pg_roles r
 WHERE strpos(r.rolname, '~connect~') > 0
   AND NOT EXISTS (SELECT FROM pg_stat_activity a
                   WHERE strpos(a.usename, '~') = 0 AND a.application_name = left('tenants ' || r.rolname, 63))
+
+-- name: rule_scratch
+-- medium ask: A database in which a snapshot was tried out is left over: a run was killed. The next one removes it.
+SELECT split_part(d.datname, '~', 1) AS tenant, d.datname::text AS object, format('DROP DATABASE %I WITH (FORCE)', d.datname) AS fix
+FROM pg_database d
+WHERE strpos(d.datname, '~scratch~') > 0
+  AND NOT EXISTS (SELECT FROM pg_stat_activity a JOIN pg_roles r ON r.rolname = a.usename
+                  WHERE starts_with(a.application_name, 'tenants ') AND strpos(r.rolname, '~') = 0 AND a.pid <> pg_backend_pid())
 
 -- name: rule_public_ways_in
 -- medium repair: A role has its way in through PUBLIC alone: before PUBLIC loses its reach, it is given the same by name.

@@ -165,6 +165,17 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND ((l.classid::bigint << 32) | l.objid::bigint) = %(key)s;
 
+-- name: scratch
+-- Databases in which snapshots are tried out; runs that were killed leave them behind.
+SELECT datname::text AS name FROM pg_database WHERE starts_with(datname, %(prefix)s) ORDER BY 1;
+
+-- name: locale
+-- How this database compares and sorts texts, as CREATE DATABASE takes it.
+SELECT pg_encoding_to_char(encoding)::text AS encoding, datcollate::text AS collate, datctype::text AS ctype,
+       CASE to_jsonb(d) ->> 'datlocprovider' WHEN 'i' THEN 'icu' WHEN 'b' THEN 'builtin' ELSE 'libc' END AS provider,
+       coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale') AS locale
+FROM pg_database d WHERE datname = current_database();
+
 -- name: asides
 -- Schemas that restores have set aside.
 SELECT nspname::text AS name, pg_get_userbyid(nspowner)::text AS tenant

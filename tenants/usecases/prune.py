@@ -1,0 +1,88 @@
+"""Prune: remove the snapshots that the policies no longer keep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tenants.core import manifest as manifests
+from tenants.core import retention
+from tenants.core.errors import StateError, StorageError
+from tenants.core.events import Event, Tell
+from tenants.core.manifest import Manifest
+from tenants.core.retention import Policy, Verdict
+from tenants.core.units import counted, size
+from tenants.edges import catalog, postgres
+from tenants.edges.store import Store, require_store
+from tenants.usecases import snapshots
+from tenants.usecases.access import Access
+
+NIGHTS, CHANGES = "TENANTS_KEEP", "TENANTS_KEEP_CHANGES"
+"""The variables that hold the policies."""
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What became of the snapshots of one tenant. `locked` are those that the bucket did not let go."""
+
+    verdicts: tuple[Verdict, ...]
+    removed: tuple[str, ...]
+    locked: tuple[str, ...]
+
+
+def policies(access: Access) -> tuple[Policy, Policy]:
+    """Those of the environment: for nights, and for what was taken on purpose or before a change. Raises UsageError."""
+
+    def one(variable: str, default: Policy) -> Policy:
+        text = access.settings.environment.get(variable, "").strip()
+        return retention.parse(text, variable) if text else default
+
+    return one(NIGHTS, retention.NIGHTS), one(CHANGES, retention.CHANGES)
+
+
+def prune(access: Access, name: str, tell: Tell, *, dry_run: bool = False) -> Pruned:
+    """Remove the snapshots of the tenant that no policy keeps; with `dry_run` say which. To be called under its lock.
+
+    Those of other servers on the bucket, of tenants that were dropped, and what is no snapshot stay. Raises StateError,
+    with nothing removed, where a schema that its snapshots knew full is empty or gone: they may be all there is.
+    """
+    access.require_admin(f"tenants prune {name}")
+    nights, changes = policies(access)
+    store = require_store(access.settings)
+    listing = snapshots.list_snapshots(access, name)
+    found = listing.found
+    schema = postgres.rows(access.connection, "schemas", names=[name])[0]
+    if found and found[-1].rows and (not schema["exists"] or schema["empty"]):
+        gone = "is empty" if schema["exists"] else "is gone"
+        raise StateError(
+            f"schema {name} {gone}, and its last snapshot has {counted(found[-1].rows, 'row')}: nothing is pruned",
+            next=f"tenants restore {name} {found[-1].id}",
+        )
+    verdicts = retention.decide(found, nights, changes, sorted(listing.proven))
+    going = [verdict.snapshot for verdict in verdicts if not verdict.why]
+    removed: list[str] = []
+    locked: list[str] = []
+    for manifest in [] if dry_run else going:
+        (removed if _remove(access, store, manifest) else locked).append(manifest.id)
+    if removed:
+        freed = sum(m.size for m in going if m.id in removed and not m.archive)
+        tell(Event(name, "clean", f"{counted(len(removed), 'snapshot')} pruned, {size(freed)}"))
+    if locked:
+        tell(Event(name, "clean", f"{counted(len(locked), 'snapshot')} kept by the bucket, which does not let them go"))
+    return Pruned(tuple(verdicts), tuple(removed), tuple(locked))
+
+
+def _remove(access: Access, store: Store, manifest: Manifest) -> bool:
+    """The manifest goes first: without it there is no snapshot, and what is left of it the next run clears. False if
+    the bucket keeps it."""
+    try:
+        store.delete(manifests.manifest_key(manifest.server, manifest.tenant, manifest.id))
+    except StorageError:
+        return False
+    try:
+        store.delete(manifests.proof_key(manifest.server, manifest.tenant, manifest.id))
+        if not manifest.archive:
+            store.delete(manifest.key)
+    except StorageError:
+        pass
+    catalog.forget_snapshot(access.connection, manifest.tenant, manifest.id)
+    return True
