@@ -7,15 +7,13 @@ order, and beside each other in several workers, each of which has servers of it
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import real_s3
+import strict_r2
 from support import Bucket, Database, Place, fresh_database
 from throwaway_postgres import Server, throwaway_postgres
 
@@ -53,24 +51,32 @@ def place(database: Database, tmp_path: Path) -> Place:
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
-    """The endpoint of an S3 server."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            for _ in range(600):
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                time.sleep(0.05)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
+    """The endpoint of an S3 server: one that is as strict as Cloudflare R2."""
+    with strict_r2.running() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def versitygw() -> Iterator[str]:
+    """The endpoint of a real S3 server, where this machine has one, or may build one."""
+    program = real_s3.program()
+    if isinstance(program, real_s3.Absent):
+        pytest.skip(program.why)
+    with tempfile.TemporaryDirectory(prefix="tests-") as folder, real_s3.running(program, Path(folder)) as endpoint:
+        yield endpoint
 
 
 @pytest.fixture
 def bucket(s3: str, request: pytest.FixtureRequest) -> Bucket:
     """An empty bucket of its own for each test."""
-    return Bucket.create(s3, f"b{os.getpid()}-{abs(hash(request.node.nodeid)) % 10**9}")
+    return Bucket.create(s3, name_of(request))
+
+
+@pytest.fixture
+def real_bucket(versitygw: str, request: pytest.FixtureRequest) -> Bucket:
+    """The same on a server that is no imitation."""
+    return Bucket.create(versitygw, name_of(request))
+
+
+def name_of(request: pytest.FixtureRequest) -> str:
+    return f"b{os.getpid()}-{abs(hash(request.node.nodeid)) % 10**9}"

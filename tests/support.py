@@ -16,6 +16,8 @@ from typing import Any
 
 import boto3
 import psycopg
+from botocore.config import Config
+from strict_r2 import Switchboard
 from throwaway_postgres import Server, wheel_binaries
 
 NAME = "db.main"
@@ -118,10 +120,20 @@ class Bucket:
         return boto3.client(
             "s3",
             endpoint_url=self.endpoint,
-            region_name="us-east-1",
+            region_name="auto",
             aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+            config=Config(
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+                s3={"addressing_style": "path"},
+            ),
         )
+
+    @property
+    def switches(self) -> Switchboard:
+        """By which it is made to misbehave."""
+        return Switchboard(self.endpoint, self.name)
 
     @property
     def environment(self) -> dict[str, str]:

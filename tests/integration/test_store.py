@@ -1,10 +1,10 @@
-"""Object storage: what every store promises, on a folder and on S3 over HTTP."""
+"""Object storage: what every store promises: a folder, a strict R2, and a real S3 server where one can be had."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from tenants.edges.store import Store, require_store
 
 PART = 16 << 20
 PREFIX = "backups"
+BROKEN: dict[str, Any] = {"status": 500, "code": "InternalError"}
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Kept:
     begin: Callable[[str], None]
     """Leave an unfinished object, as a run does that is killed."""
     bucket: Bucket | None = None
+    hurry: Callable[[], None] = lambda: None
+    """Have a key written twice in a second, which R2 does not let anybody do."""
 
 
 def open_settings(**environment: str) -> Store:
@@ -64,15 +67,16 @@ def in_bucket(bucket: Bucket) -> Kept:
     return Kept(open_settings(**bucket.environment), raw, begin, bucket)
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", "r2", "versitygw"])
 def kept(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kept]:
     if request.param == "folder":
         yield in_folder(tmp_path)
     else:
-        bucket: Bucket = request.getfixturevalue("bucket")
+        bucket: Bucket = request.getfixturevalue({"r2": "bucket", "versitygw": "real_bucket"}[request.param])
         for name, value in bucket.environment.items():
             monkeypatch.setenv(name, value)
-        yield in_bucket(bucket)
+        found = in_bucket(bucket)
+        yield replace(found, hurry=lambda: bucket.switches.pause(0)) if request.param == "r2" else found
 
 
 def content(size: int) -> bytes:
@@ -155,6 +159,7 @@ def test_an_object_is_not_there_before_it_is_whole(kept: Kept) -> None:
 
 
 def test_a_new_object_is_put_once(kept: Kept) -> None:
+    kept.hurry()
     kept.store.put_new("server/fruits/one.json", b"first")
     with pytest.raises(AlreadyThere, match=r"one\.json exists already"):
         kept.store.put_new("server/fruits/one.json", b"second")
@@ -243,3 +248,64 @@ def test_a_folder_that_cannot_be_used_is_said_with_the_reason(tmp_path: Path) ->
     with pytest.raises(StorageError, match="cannot be used: Not a directory") as caught:
         in_folder(tmp_path).store.put_new("server/fruits/one", b"x")
     assert "TENANTS_STORE" in str(caught.value.next)
+
+
+@pytest.fixture
+def r2(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Kept:
+    for name, value in bucket.environment.items():
+        monkeypatch.setenv(name, value)
+    return in_bucket(bucket)
+
+
+def test_a_write_that_was_done_is_done_though_its_answer_got_lost(r2: Kept, bucket: Bucket) -> None:
+    """It is sent again, and then refused: its upload is gone, the key is there, or was written just now."""
+    bucket.switches.pause(0)
+    bucket.switches.misbehave(operation="(Comp|Put).*", times=1, done=True, **BROKEN)
+    put(r2.store, "server/fruits/large", content(PART + 1))
+    assert get(r2.store, "server/fruits/large") == content(PART + 1)
+    bucket.switches.misbehave(operation="PutObject", times=1, done=True, **BROKEN)
+    r2.store.put_new("server/fruits/new", b"first")
+    bucket.switches.misbehave(operation="PutObject", times=1, done=True, **BROKEN)
+    bucket.switches.misbehave(operation="PutObject", times=1, status=409, code="OperationAborted")
+    put(r2.store, "server/fruits/small", b"second")
+    assert [get(r2.store, f"server/fruits/{name}") for name in ("new", "small")] == [b"first", b"second"]
+
+
+def test_a_write_that_was_not_done_is_not_taken_for_one_because_something_is_there(r2: Kept, bucket: Bucket) -> None:
+    put(r2.store, "server/fruits/one", b"theirs, not ours")
+    bucket.switches.pause(0)
+    bucket.switches.misbehave(operation="PutObject", times=1, **BROKEN)
+    with pytest.raises(AlreadyThere):
+        r2.store.put_new("server/fruits/one", b"ours")
+    bucket.switches.misbehave(operation="PutObject", times=1, **BROKEN)
+    bucket.switches.misbehave(operation="PutObject", times=1, status=409, code="OperationAborted")
+    with pytest.raises(StorageError, match=r"answered 409 to PutObject of s3://.*/server/fruits/one: OperationAborted"):
+        put(r2.store, "server/fruits/one", b"ours")
+    assert get(r2.store, "server/fruits/one") == b"theirs, not ours"
+
+
+def test_a_read_that_breaks_off_says_where(r2: Kept, bucket: Bucket) -> None:
+    put(r2.store, "server/fruits/one", content(4 << 20))
+    bucket.switches.misbehave(operation="GetObject", body="cut")
+    pieces: list[bytes] = []
+    with pytest.raises(StorageError, match=f"server/fruits/one broke off after [0-9]+ of {4 << 20} bytes") as caught:
+        pieces.extend(r2.store.read("server/fruits/one"))
+    assert 0 < len(b"".join(pieces)) < 4 << 20
+    assert "network" in str(caught.value.next)
+
+
+def test_what_the_bucket_keeps_is_told_when_it_is_deleted_and_stops_no_clean_up(r2: Kept, bucket: Bucket) -> None:
+    put(r2.store, "server/fruits/one", b"x")
+    bucket.switches.lock("backups/server/")
+    with pytest.raises(StorageError, match=r"a lock rule of the bucket keeps s3://.*/server/fruits/one"):
+        r2.store.delete("server/fruits/one")
+    for key in ("server/fruits/1", "server/fruits/2", "server/fruits/3"):
+        r2.begin(key)
+    bucket.switches.misbehave(operation="Abort.*", key="1$", status=403, code="AccessDenied")
+    bucket.switches.misbehave(operation="Abort.*", key="2$", status=404, code="NoSuchUpload")
+    assert r2.store.abort_unfinished("server/fruits/") == 1
+    assert bucket.unfinished() == 2
+    bucket.switches.misbehave(operation="Abort.*", status=400, code="InvalidArgument")
+    r2.begin("server/fruits/4")
+    with pytest.raises(StorageError, match="answered 400 to AbortMultipartUpload"):
+        r2.store.abort_unfinished("server/fruits/4")

@@ -18,6 +18,7 @@ from botocore.exceptions import (
     ClientError,
     ConnectionError,  # noqa: A004
     HTTPClientError,
+    IncompleteReadError,
     NoCredentialsError,
     PartialCredentialsError,
 )
@@ -34,6 +35,10 @@ PART = 16 << 20
 """Bytes of a part. 10,000 parts are allowed: streams of up to 156 GiB."""
 
 PIECE = 1 << 20
+
+AGAIN = (404, 409, 412, 429)
+"""What a write is answered that is sent again though the first one was done, and only its answer was lost: its upload
+is not there any more, the key is, or has just been written."""
 
 
 class S3:
@@ -81,13 +86,26 @@ class S3:
 
     def read(self, key: str) -> Iterator[bytes]:
         with self._speaking(key):
-            body = self._client.get_object(Bucket=self.bucket, Key=self.prefix + key)["Body"]
-            with body:
-                yield from body.iter_chunks(PIECE)
+            answer = self._client.get_object(Bucket=self.bucket, Key=self.prefix + key)
+            body, size, count = answer["Body"], answer["ContentLength"], 0
+            try:
+                with body:
+                    for piece in body.iter_chunks(PIECE):
+                        count += len(piece)
+                        yield piece
+            except (HTTPClientError, IncompleteReadError):
+                raise StorageError(
+                    f"{self.place(key)} broke off after {count} of {size} bytes",
+                    next="try again; if it happens again, look at the network and at the provider's status page",
+                ) from None
 
     def put_new(self, key: str, data: bytes) -> None:
         with self._speaking(key):
-            self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=data, IfNoneMatch="*")
+            try:
+                self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=data, IfNoneMatch="*")
+            except ClientError as error:
+                if not _may_be_done(error) or b"".join(self.read(key)) != data:
+                    raise
 
     def objects(self, prefix: str) -> Iterator[Object]:
         with self._speaking(prefix):
@@ -121,10 +139,14 @@ class S3:
             )
             for page in pages:
                 for upload in page.get("Uploads", []):
-                    self._client.abort_multipart_upload(
-                        Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
-                    )
-                    count += 1
+                    try:
+                        self._client.abort_multipart_upload(
+                            Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                        )
+                        count += 1
+                    except ClientError as error:
+                        if _status(error) not in (403, 404):  # kept by the bucket, or gone meanwhile
+                            raise
             return count
 
     @contextmanager
@@ -153,7 +175,7 @@ class S3:
 
     def _said(self, key: str, error: ClientError) -> StorageError:
         code = str(error.response.get("Error", {}).get("Code", ""))
-        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        status = _status(error)
         if code == "NoSuchBucket":
             return StorageError(
                 f"there is no bucket {self.bucket!r} at {self._endpoint}",
@@ -168,15 +190,29 @@ class S3:
                 f"{self._endpoint} does not accept the credentials ({printable(code)})",
                 next="check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
             )
+        if code == "ObjectLockedByBucketPolicy":
+            return StorageError(
+                f"a lock rule of the bucket keeps {self.place(key)} as it is",
+                next="wait until the rule lets go of it; what is not needed any more stays until then",
+            )
         if status == 403:
             return StorageError(
                 f"the credentials may not do that in bucket {self.bucket!r} ({error.operation_name})",
                 next="give their token read and write on objects of this bucket",
             )
         return StorageError(
-            f"{self._endpoint} answered {status} to {error.operation_name}: {printable(code)}",
+            f"{self._endpoint} answered {status} to {error.operation_name} of {self.place(key)}: {printable(code)}",
             next="try again, then look at the provider's status page",
         )
+
+
+def _status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _may_be_done(error: ClientError) -> bool:
+    """Whether it was refused only because it was sent again, and the first one may have been done."""
+    return bool(error.response.get("ResponseMetadata", {}).get("RetryAttempts")) and _status(error) in AGAIN
 
 
 class _Upload:
@@ -188,8 +224,10 @@ class _Upload:
         self._buffer = bytearray()
         self._id: str | None = None
         self._parts: list[CompletedPartTypeDef] = []
+        self._size = 0
 
     def write(self, data: bytes, /) -> None:
+        self._size += len(data)
         self._buffer += data
         while len(self._buffer) >= PART:
             self._send(bytes(self._buffer[:PART]))
@@ -203,14 +241,18 @@ class _Upload:
         self._parts.append({"PartNumber": number, "ETag": answer["ETag"]})
 
     def complete(self) -> None:
-        if self._id is None:
-            self._client.put_object(**self._target, Body=bytes(self._buffer))
-            return
-        if self._buffer:
+        if self._id is not None and self._buffer:
             self._send(bytes(self._buffer))
-        self._client.complete_multipart_upload(
-            **self._target, UploadId=self._id, MultipartUpload={"Parts": self._parts}
-        )
+        try:
+            if self._id is None:
+                self._client.put_object(**self._target, Body=bytes(self._buffer))
+            else:
+                self._client.complete_multipart_upload(
+                    **self._target, UploadId=self._id, MultipartUpload={"Parts": self._parts}
+                )
+        except ClientError as error:
+            if not _may_be_done(error) or self._client.head_object(**self._target)["ContentLength"] != self._size:
+                raise
 
     def abort(self) -> None:
         if self._id is not None:
