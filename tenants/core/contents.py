@@ -17,24 +17,8 @@ _END = b"\\.\n"
 _KEPT = 1 << 16
 """Bytes between tables that are kept while a table's beginning is looked for: no statement there is as long."""
 
-_SHORT_LIVED = re.compile(rb"~deploy~[a-z0-9]{6}")
-_TIME = 7 * 5
-"""Bytes of the time in an archive's header: seven integers of four bytes and a sign."""
-
 SEQUENCES = "sequences"
 """Under which the values of all sequences are counted."""
-
-
-def comparable(head: bytes) -> bytes:
-    """The beginning of an archive (its table of contents, or the first MiB of it) without what differs between two
-    archives of the same content: the time at which it was made (pg_backup_archiver.c, WriteHead), and the name of the
-    short-lived role that made it, which is among those that may connect to the database. Returned as it is where it is
-    not of a form that is known: then it is like no other."""
-    magic, version, sizes = head[:5], tuple(head[5:7]), tuple(head[8:11])
-    if magic != b"PGDMP" or not (1, 13) <= version <= (1, 16) or sizes[0] != 4 or sizes[2] != 1:
-        return head
-    start = 12 if version >= (1, 15) else 16  # the compression is a byte since 1.15, an integer before
-    return head[:start] + bytes(_TIME) + _SHORT_LIVED.sub(b"~deploy~", head[start + _TIME :])
 
 
 @dataclass(frozen=True)

@@ -62,9 +62,9 @@ class Manifest:
     archive: str | None = None
     """The id of the snapshot of this tenant whose archive this is, too; None if it has one of its own."""
     content_sha256: str | None = None
-    """Of the archive before compression, less when and by whom it was made: the same for the same content."""
+    """Of the SQL that pg_restore makes of the archive: the same for the same content."""
     tables: Mapping[str, Contents] = field(default_factory=dict)
-    """What pg_restore has found in the archive as it was read back, by quoted name."""
+    """What pg_restore has found in the archive, by quoted name."""
     limits: Mapping[str, str | int] = field(default_factory=dict)
     """Those of the tenant, as `tenants create` takes them."""
     app_role: bool = False

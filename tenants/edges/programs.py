@@ -35,6 +35,12 @@ class Programs:
     def major(self) -> int:
         return int(self.version.partition(".")[0])
 
+    @property
+    def has_restrict_key(self) -> bool:
+        """Whether its texts hold a random key, and it takes one (since the releases of August 2025)."""
+        major, minor = (int(n) for n in (*re.findall(r"\d+", self.version), "0")[:2])
+        return major >= 18 or minor >= {17: 6, 16: 10, 15: 14, 14: 19, 13: 22}.get(major, 1000)
+
     def __getitem__(self, name: str) -> str:
         return str(self.folder / name)
 

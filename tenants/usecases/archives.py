@@ -10,13 +10,13 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import IO, cast
 
 import zstandard
 
 from tenants.core.adoption import quoted
-from tenants.core.contents import Contents, Tally, comparable
+from tenants.core.contents import Contents, Tally
 from tenants.core.errors import ProgramError, SnapshotError
 from tenants.core.events import Event, Tell
 from tenants.core.manifest import Manifest
@@ -33,12 +33,24 @@ LOCK_WAIT = "30s"
 
 
 class Sent:
-    """What pg_dump has written: as it was, as it was sent, and less the time in its header."""
+    """What pg_dump has written: as it was, as it was sent, and what pg_restore made of it."""
 
     def __init__(self) -> None:
-        self.digest, self.raw_digest, self.content = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
+        self.digest, self.raw_digest, self.text = hashlib.sha256(), hashlib.sha256(), Text()
         self.size = self.raw_size = 0
         self.unchanged = False
+
+
+class Text:
+    """The SQL that pg_restore makes of an archive: its digest, which is the same for the same content (an archive has
+    the time in it, and numbers that depend on the neighbours), and what is in its tables."""
+
+    def __init__(self) -> None:
+        self.digest, self.tally = hashlib.sha256(), Tally()
+
+    def feed(self, piece: bytes) -> None:
+        self.digest.update(piece)
+        self.tally.feed(piece)
 
 
 class _UnchangedError(Exception):
@@ -64,20 +76,36 @@ def dump(
     if schema:
         arguments += ["--no-privileges", *(f"--exclude-table={quoted(s)}.{quoted(name)}" for s, name in without)]
     with suppress(_UnchangedError), tempfile.TemporaryFile() as complaints, store.writer(key) as writer:
-        with programs.start(client, "pg_dump", *arguments, url=url, stderr=complaints) as process:
-            _send(process, sent, writer, lambda text: tell(Event(tenant, "snapshot", text, live=True)))
-            if process.wait() != 0:
+        with (
+            programs.start(client, "pg_dump", *arguments, url=url, stderr=complaints) as dumping,
+            _reading(client, complaints) as reading,
+        ):
+            pieces = _sending(dumping, sent, writer, lambda text: tell(Event(tenant, "snapshot", text, live=True)))
+            for text in programs.through(reading, pieces):
+                sent.text.feed(text)
+            if dumping.wait() != 0:
                 raise ProgramError(
                     f"pg_dump of {schema or tenant} failed: {_complaint(complaints)}",
                     next=f"tenants snapshot {tenant}" if schema is None else "mend that, and try again",
                 )
-        sent.unchanged = sent.content.hexdigest() == unless
+            if reading.wait() != 0:
+                raise ProgramError(f"pg_restore cannot read what pg_dump wrote: {_complaint(complaints)}")
+        sent.unchanged = sent.text.digest.hexdigest() == unless
         if sent.unchanged:
             raise _UnchangedError
     return sent
 
 
-def _send(process: subprocess.Popen[bytes], sent: Sent, writer: Writer, show: Callable[[str], None]) -> None:
+def _reading(client: Programs, complaints: IO[bytes]) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    """pg_restore, which makes SQL of the archive that it is fed."""
+    same = ["--restrict-key=tenants"] if client.has_restrict_key else []
+    return programs.start(client, "pg_restore", "--file=-", *same, stdin=subprocess.PIPE, stderr=complaints)
+
+
+def _sending(
+    process: subprocess.Popen[bytes], sent: Sent, writer: Writer, show: Callable[[str], None]
+) -> Iterator[bytes]:
+    """What the process writes, on its way into storage."""
     compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True).compressobj()
 
     def send(data: bytes) -> None:
@@ -89,9 +117,9 @@ def _send(process: subprocess.Popen[bytes], sent: Sent, writer: Writer, show: Ca
     shown = time.monotonic()
     while piece := process.stdout.read(PIECE):
         sent.raw_digest.update(piece)
-        sent.content.update(piece if sent.raw_size else comparable(piece))
         sent.raw_size += len(piece)
         send(compressor.compress(piece))
+        yield piece
         if time.monotonic() - shown > 0.2:
             shown = time.monotonic()
             show(f"{size(sent.raw_size)} read, {size(sent.size)} sent")
@@ -103,22 +131,16 @@ def _complaint(file: IO[bytes]) -> str:
     return programs.complaint(file.read())
 
 
-def read_back(client: Programs, store: Store, manifest: Manifest) -> dict[str, Contents]:
-    """Read the archive from storage, compare it with what was dumped, and let pg_restore look through it. Returns what
-    is in it. Raises SnapshotError."""
-    content = hashlib.sha256()
-
-    def pieces() -> Iterator[bytes]:
-        first = True
-        for piece in archive(store, manifest):
-            content.update(comparable(piece) if first else piece)
-            first = False
-            yield piece
-
-    tables = contents(client, manifest.id, pieces())
-    if content.hexdigest() != manifest.content_sha256:
-        raise SnapshotError(f"{store.place(manifest.key)} holds something else than what was dumped")
-    return tables
+def read_back(store: Store, manifest: Manifest) -> None:
+    """Read the archive from storage and compare it with what was sent. Raises SnapshotError."""
+    digest, count = hashlib.sha256(), 0
+    for piece in store.read(manifest.key):
+        digest.update(piece)
+        count += len(piece)
+    if (count, digest.hexdigest()) != (manifest.size, manifest.sha256):
+        raise SnapshotError(
+            f"{store.place(manifest.key)} is not what was sent: {count} bytes read back of {manifest.size}"
+        )
 
 
 def dumped(client: Programs, url: DatabaseUrl, schema: str) -> dict[str, Contents]:
@@ -132,27 +154,23 @@ def dumped(client: Programs, url: DatabaseUrl, schema: str) -> dict[str, Content
     arguments = ["--format=custom", "--compress=0", f"--schema={quoted(schema)}"]
     with tempfile.TemporaryFile() as complaints:
         with programs.start(client, "pg_dump", *arguments, url=url, stderr=complaints) as process:
-            found = contents(client, schema, pieces(process))
+            found = contents(client, schema, pieces(process)).tally.done()
             if process.wait() != 0:
                 raise ProgramError(f"pg_dump of {schema} failed: {_complaint(complaints)}")
     return found
 
 
-def contents(client: Programs, what: str, pieces: Iterable[bytes]) -> dict[str, Contents]:
-    """What pg_restore finds in an archive: rows, bytes and a digest of each table. Raises SnapshotError."""
-    tally = Tally()
-    with tempfile.TemporaryFile() as complaints:
-        with programs.start(
-            client, "pg_restore", "--data-only", "--file=-", stdin=subprocess.PIPE, stderr=complaints
-        ) as process:
-            for piece in programs.through(process, pieces):
-                tally.feed(piece)
-            if process.wait() != 0:
-                raise SnapshotError(
-                    f"pg_restore cannot read the archive of {what}: {_complaint(complaints)}",
-                    next="take another one",
-                )
-    return tally.done()
+def contents(client: Programs, what: str, pieces: Iterable[bytes]) -> Text:
+    """What pg_restore finds in an archive. Raises SnapshotError."""
+    text = Text()
+    with tempfile.TemporaryFile() as complaints, _reading(client, complaints) as process:
+        for piece in programs.through(process, pieces):
+            text.feed(piece)
+        if process.wait() != 0:
+            raise SnapshotError(
+                f"pg_restore cannot read the archive of {what}: {_complaint(complaints)}", next="take another one"
+            )
+    return text
 
 
 def archive(store: Store, manifest: Manifest) -> Iterator[bytes]:

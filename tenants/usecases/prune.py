@@ -60,24 +60,28 @@ def prune(access: Access, name: str, tell: Tell, *, dry_run: bool = False) -> Pr
     verdicts = retention.decide(found, nights, changes, sorted(listing.proven))
     going = [verdict.snapshot for verdict in verdicts if not verdict.why]
     removed: list[str] = []
-    locked: list[str] = []
+    locked: dict[str, str] = {}
     for manifest in [] if dry_run else going:
-        (removed if _remove(access, store, manifest) else locked).append(manifest.id)
+        if why := _remove(access, store, manifest):
+            locked[manifest.id] = why
+        else:
+            removed.append(manifest.id)
     if removed:
         freed = sum(m.size for m in going if m.id in removed and not m.archive)
         tell(Event(name, "clean", f"{counted(len(removed), 'snapshot')} pruned, {size(freed)}"))
     if locked:
-        tell(Event(name, "clean", f"{counted(len(locked), 'snapshot')} kept by the bucket, which does not let them go"))
+        why = next(iter(locked.values()))
+        tell(Event(name, "clean", f"{counted(len(locked), 'snapshot')} could not be pruned: {why}"))
     return Pruned(tuple(verdicts), tuple(removed), tuple(locked))
 
 
-def _remove(access: Access, store: Store, manifest: Manifest) -> bool:
-    """The manifest goes first: without it there is no snapshot, and what is left of it the next run clears. False if
-    the bucket keeps it."""
+def _remove(access: Access, store: Store, manifest: Manifest) -> str | None:
+    """The manifest goes first: without it there is no snapshot, and what is left of it the next run clears. Returns why
+    it could not be removed; None if it was."""
     try:
         store.delete(manifests.manifest_key(manifest.server, manifest.tenant, manifest.id))
-    except StorageError:
-        return False
+    except StorageError as error:
+        return error.message
     try:
         store.delete(manifests.proof_key(manifest.server, manifest.tenant, manifest.id))
         if not manifest.archive:
@@ -85,4 +89,4 @@ def _remove(access: Access, store: Store, manifest: Manifest) -> bool:
     except StorageError:
         pass
     catalog.forget_snapshot(access.connection, manifest.tenant, manifest.id)
-    return True
+    return None

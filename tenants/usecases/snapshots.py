@@ -47,7 +47,7 @@ def take(
     store = require_store(access.settings)
     client = programs.find(os.environ.get("PATH", ""), access.me.version // 10000)
     server = catalog.server(access.connection)
-    _clear_unfinished(store, manifests.tenant_prefix(server, entry.name))
+    _clear_unfinished(store, server, entry.name)
     created = datetime.now(UTC)
     id_ = manifests.new_id(created, catalog.token())
     with postgres.connect(url, "tenants snapshot") as connection:
@@ -90,7 +90,12 @@ def take(
     except _SpoiledError as error:
         tell(Event(entry.name, "snapshot", f"{error}: what is in it is stored anew"))
         manifest = store_it(None)
-    store.put_new(manifests.manifest_key(server, entry.name, id_), manifest.to_json())
+    try:
+        store.put_new(manifests.manifest_key(server, entry.name, id_), manifest.to_json())
+    except BaseException:
+        if not manifest.archive:
+            _take_back(store, manifest.key)
+        raise
     catalog.add_snapshot(access.connection, manifest)
     took = seconds(time.monotonic() - began)
     words = f"{size(manifest.size)} to {access.settings.store}"
@@ -123,28 +128,38 @@ def _stored(
         sha256=sent.digest.hexdigest(),
         raw_size=sent.raw_size,
         raw_sha256=sent.raw_digest.hexdigest(),
-        content_sha256=sent.content.hexdigest(),
+        content_sha256=sent.text.digest.hexdigest(),
+        tables=sent.text.tally.done(),
     )
     if sent.unchanged:
         assert last is not None
         same = {name: getattr(last, name) for name in ("size", "sha256", "raw_size", "raw_sha256")}
         manifest = replace(manifest, archive=last.archive or last.id, **same)
-    try:
-        return replace(manifest, tables=archives.read_back(client, store, manifest), verified_at=datetime.now(UTC))
-    except BaseException as error:
-        if not sent.unchanged:
-            with suppress(StorageError):  # the next run clears it, if storage does not let us now
-                store.delete(key)
-        if not isinstance(error, SnapshotError):
+    if sent.unchanged:
+        try:
+            text = archives.contents(client, manifest.archive or "", archives.archive(store, manifest))
+        except StorageError:
             raise
-        if sent.unchanged:
+        except SnapshotError as error:
             raise _SpoiledError(error.message) from None
-        if isinstance(error, StorageError):
-            raise
-        raise SnapshotError(
-            f"what was read back is not what was dumped: {error.message}",
-            next="push again; if it happens again, the storage is not to be trusted",
-        ) from None
+        if text.digest.hexdigest() != manifest.content_sha256:
+            raise _SpoiledError(f"{store.place(manifest.key)} holds something else than its manifest says")
+        return replace(manifest, verified_at=datetime.now(UTC))
+    try:
+        archives.read_back(store, manifest)
+    except SnapshotError as error:
+        _take_back(store, key)
+        error.next = error.next or "push again; if it happens again, the storage is not to be trusted"
+        raise
+    except BaseException:
+        _take_back(store, key)
+        raise
+    return replace(manifest, verified_at=datetime.now(UTC))
+
+
+def _take_back(store: Store, key: str) -> None:
+    with suppress(StorageError):  # the next run clears it, if storage does not let us now
+        store.delete(key)
 
 
 def _last(store: Store, server: str, tenant: str) -> Manifest | None:
@@ -155,16 +170,23 @@ def _last(store: Store, server: str, tenant: str) -> Manifest | None:
         return None
 
 
-def _clear_unfinished(store: Store, prefix: str) -> None:
-    """What killed runs have left: uploads without an end, archives without a manifest. Under the tenant's lock nobody
-    else is at work there."""
+def _clear_unfinished(store: Store, server: str, tenant: str) -> None:
+    """What killed runs have left: uploads without an end, archives that no manifest names. Under the tenant's lock
+    nobody else is at work there. Where a manifest cannot be read, it may name any of them, and all stay."""
+    prefix = manifests.tenant_prefix(server, tenant)
     store.abort_unfinished(prefix)
     keys = [found.key for found in store.objects(prefix)]
     complete = {key.removesuffix(".json") for key in keys if key.endswith(".json")}
-    for key in keys:
-        if key.endswith(manifests.ARCHIVE) and key.removesuffix(manifests.ARCHIVE) not in complete:
-            with suppress(StorageError):  # a locked bucket keeps it
-                store.delete(key)
+    orphans = {key for key in keys if key.endswith(manifests.ARCHIVE)}
+    orphans -= {f"{name}{manifests.ARCHIVE}" for name in complete}
+    if not orphans:
+        return
+    try:
+        orphans -= {read(store, server, tenant, id_).key for id_ in map(manifests.id_of_key, keys) if id_}
+    except SnapshotError:
+        return
+    for key in orphans:
+        _take_back(store, key)  # a locked bucket keeps it
 
 
 def find(
@@ -232,13 +254,20 @@ def list_snapshots(access: Access, tenant: str | None) -> Listing:
     wanted = access.own or tenant
     prefix = manifests.tenant_prefix(server, wanted) if wanted else f"{server}/"
     found, damaged, proofs = [], [], set()
-    for entry in store.objects(prefix):
+    keys = {entry.key: entry for entry in store.objects(prefix)}
+    for entry in keys.values():
         id_, name = manifests.id_of_key(entry.key), entry.key.split("/")[1]
         if proof := manifests.id_of_proof(entry.key):
             proofs.add((name, proof))
         if id_ and entry.key == manifests.manifest_key(server, name, id_):
             try:
-                found.append(read(store, server, name, id_))
+                manifest = read(store, server, name, id_)
+                if manifest.key not in keys:
+                    raise SnapshotError(
+                        f"snapshot {id_} of {name} cannot be restored: its archive, {store.place(manifest.key)}, is gone",
+                        next=f"take another one: tenants snapshot {name}",
+                    )
+                found.append(manifest)
             except StorageError:
                 raise
             except SnapshotError as error:

@@ -50,6 +50,24 @@ def test_a_snapshot_of_what_has_not_changed_names_the_archive_that_is_there(orch
     assert [row[0] for row in orchard.database.sql("SELECT name FROM fruits.items")][2] == "banana"
 
 
+@pytest.mark.every_server
+def test_what_changes_around_a_tenant_is_no_change_of_it_and_what_looks_alike_is(orchard: Place) -> None:
+    url = orchard.url_of("fruits")
+    first = taken(orchard)
+    orchard.fruits("pears")
+    orchard.deployed("pears")
+    orchard.database.sql("VACUUM pg_db_role_setting")
+    for name in ("pears", "fruits"):
+        assert orchard.tenants("rotate", name).code == 0
+    assert manifest(orchard, taken(orchard))["archive"] == first
+
+    for role in ("fruits~deploy~aaaaaa", "fruits~deploy~bbbbbb"):  # rows that look like what is left out
+        text = f'GRANT CONNECT ON DATABASE "db.main" TO "{role}"'
+        orchard.database.sql("DELETE FROM items WHERE name LIKE 'GRANT%'", url=url)
+        orchard.database.sql("INSERT INTO items VALUES (%s)", [text], url=url)
+        assert manifest(orchard, taken(orchard))["archive"] is None
+
+
 def test_an_archive_that_is_spoiled_does_not_do_for_the_next_snapshot(orchard: Place) -> None:
     first = taken(orchard)
     (archive,) = archives(orchard)
