@@ -138,8 +138,6 @@ def _stored(
     if sent.unchanged:
         try:
             text = archives.contents(client, manifest.archive or "", archives.archive(store, manifest))
-        except StorageError:
-            raise
         except SnapshotError as error:
             raise _SpoiledError(error.message) from None
         if text.digest.hexdigest() != manifest.content_sha256:
@@ -264,7 +262,7 @@ def list_snapshots(access: Access, tenant: str | None) -> Listing:
                 manifest = read(store, server, name, id_)
                 if manifest.key not in keys:
                     raise SnapshotError(
-                        f"snapshot {id_} of {name} cannot be restored: its archive, {store.place(manifest.key)}, is gone",
+                        f"snapshot {id_} of {name} cannot be restored: its archive {store.place(manifest.key)} is gone",
                         next=f"take another one: tenants snapshot {name}",
                     )
                 found.append(manifest)
