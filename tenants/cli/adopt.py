@@ -58,7 +58,7 @@ def adopt(
             if as_json:
                 render.answer(_document(back))
             else:
-                click.echo(f"{name}   is empty now. To be rid of it: tenants drop {name}")
+                click.echo(f"{name}   has given it back. To be rid of the tenant: tenants drop {name}")
             return 0
         assert source is not None
         wanted = Wanted(name, source, tables, project, at, no_snapshot)

@@ -10,7 +10,7 @@ from tenants.cli import options, render
 from tenants.core.errors import Pending
 from tenants.core.names import printable
 from tenants.core.plan import Action, Plan
-from tenants.edges import catalog
+from tenants.edges import catalog, postgres
 from tenants.usecases import deploy as deploys
 from tenants.usecases import planning, revisions
 from tenants.usecases.access import Access
@@ -137,12 +137,21 @@ def live(as_json: bool) -> None:
     """
     with options.access("live") as access:
         marked = _mark(access)
-        if access.own and (bridges := catalog.take_bridges_down(access.connection)):
-            click.echo(f"{access.own}   {bridges} views in the place of its tables are taken down", err=True)
+        if access.own:
+            _take_bridges_down(access)
     if as_json:
         render.answer({"live": marked})
     for name in [] if as_json else marked:
         click.echo(f"{name}   is live with {access.settings.git_rev}")
+
+
+def _take_bridges_down(access: Access) -> None:
+    try:
+        if count := catalog.take_bridges_down(access.connection):
+            click.echo(f"{access.own}   {count} views in the place of its tables are taken down", err=True)
+    except postgres.DatabaseError as error:  # no reason to fail a release that serves
+        why = printable(postgres.error_text(error))
+        click.echo(f"{access.own}   views in the place of its tables stay: {why}", err=True)
 
 
 def _mark(access: Access) -> list[str]:

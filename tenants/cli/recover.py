@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from tenants.cli import options, render
-from tenants.core.errors import UsageError
+from tenants.core.errors import SnapshotError, UsageError
 from tenants.core.manifest import is_server
 from tenants.usecases import recover as recovers
 from tenants.usecases.recover import Recovered
@@ -29,14 +29,17 @@ def recover(tenant: tuple[str, ...], server: str | None, dry_run: bool, as_json:
             found = recovers.survey(access, server, tenant)
             if as_json:
                 newest = {name: manifest.id for name, manifest in found.newest.items()}
-                render.answer({"server": found.server, "snapshots": newest, "dropped": list(found.dropped)})
+                lists = {"dropped": list(found.dropped), "damaged": list(found.damaged)}
+                render.answer({"server": found.server, "snapshots": newest, **lists})
             else:
                 rows = [
                     (m.id, name, m.revision, m.rows, "was dropped" if name in found.dropped else "")
                     for name, m in found.newest.items()
                 ]
                 render.table(("SNAPSHOT", "TENANT", "REVISION", "ROWS", ""), rows)
-            return 0
+            for name in found.damaged:
+                click.echo(f"{name}   would not come back: none of its manifests can be read", err=True)
+            return SnapshotError.exit_code if found.damaged else 0
         done = recovers.recover(access, server, tenant, render.Progress(tenant))
     _answer(done, as_json=as_json)
     return next((error.exit_code for error in done.failures.values()), 0)

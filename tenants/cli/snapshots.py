@@ -178,9 +178,19 @@ def fetch(tenant: str, snapshot: str | None, at: datetime | None, output: str | 
 @click.argument("tenant", nargs=-1)
 @click.option("--snapshot", metavar="SNAPSHOT", help="This one, instead of the newest.")
 @click.option("--again", is_flag=True, help="Also where its archive was proven before.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=1),
+    default=drills.TIMEOUT,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the replay of one snapshot may take.",
+)
 @options.wait
 @options.as_json
-def drill(tenant: tuple[str, ...], snapshot: str | None, again: bool, wait: float, as_json: bool) -> int:
+def drill(
+    tenant: tuple[str, ...], snapshot: str | None, again: bool, timeout: float, wait: float, as_json: bool
+) -> int:
     """Prove that snapshots restore: into a scratch database, and compare every table. The live schema is not touched.
 
     Of all tenants, or of those named, the newest snapshot each; what was proven before is not done again.
@@ -197,7 +207,7 @@ def drill(tenant: tuple[str, ...], snapshot: str | None, again: bool, wait: floa
         for name in tenant or access.entries():
             try:
                 with locks.tenant_lock(access, name, "drill", tell, wait):
-                    done.append((name, drills.drill(access, name, snapshot, tell, again=again)))
+                    done.append((name, drills.drill(access, name, snapshot, tell, again=again, timeout=timeout)))
             except NoSnapshot as error:
                 if tenant:
                     failures[name] = error

@@ -92,11 +92,11 @@ def plan(
     *,
     owner: str,
     tables: Sequence[str] = (),
-    owners: Mapping[tuple[str, str], str] | None = None,
+    owners: Mapping[str, str] | None = None,
     bridge: bool = True,
 ) -> Adoption:
     """Plan to move the tables named, or everything, from one schema to another (or to leave them in it), and to give
-    them to `owner`; `owners` says who else gets what, by kind and identity without schema.
+    them to `owner`. With `owners`, by key, it is what they name that moves, and nothing else, each to its own.
 
     What the tables need and nothing else needs goes along: types, functions, sequences, partitions, and the views that
     read from nothing but them. What is in the way is told in `problems`, all of it; nothing is to be done then.
@@ -105,22 +105,31 @@ def plan(
     here = {k: t for k, t in by_key.items() if t.schema == source and not t.extension}
     problems = [f"there is no table {name} in schema {source}" for name in tables if not _named(here.values(), name)]
     chosen = {k for k, t in here.items() if t.name in tables and t.kind in (*_TABLES, "VIEW", "MATERIALIZED VIEW")}
-    moving = _closure(chosen, here, edges) if tables else {k for k, t in here.items() if not t.obstacle}
+    moving = {k for k, t in here.items() if (k in owners if owners is not None else not t.obstacle)}
+    if tables:
+        moving = _closure(chosen, here, edges)
     problems += [f"{by_key[k]} cannot be a tenant's: {by_key[k].obstacle}" for k in moving if by_key[k].obstacle]
     problems += [
         f"{by_key[k]} belongs to {by_key[k].owner}, which the admin is not" for k in moving if by_key[k].beyond
     ]
+    if bridge and source != target:  # a view would show its rows to all who may look at it
+        problems += [
+            f"{by_key[k]} has row level security, and is granted to {by_key[k].grants[0].partition(' TO ')[2]}:"
+            " no view can stand in its place"
+            for k in moving
+            if by_key[k].secured and by_key[k].grants
+        ]
     problems += _crossings(moving, by_key, edges)
     if source != target:
         problems += _clashes(target, moving, by_key)
     moves = tuple(sorted((by_key[k] for k in moving), key=lambda t: (t.kind not in _SIGNED, t.kind, t.identity)))
-    home, owners = quoted(target), owners or {}
+    home, heirs = quoted(target), owners or {}
     steps = []
     for thing in moves:
         if source != target:
             steps.append(f"ALTER {thing.kind} {thing.identity} SET SCHEMA {home}")
         if not thing.follows:
-            heir = owners.get((thing.kind, thing.rest), owner)
+            heir = heirs.get(thing.key, owner)
             steps.append(f"ALTER {thing.kind} {home}.{thing.rest} OWNER TO {quoted(heir)}")
     bridges = tuple(t for t in moves if t.kind in _BRIDGED) if bridge and source != target else ()
     for thing in bridges:
@@ -128,10 +137,28 @@ def plan(
         steps += [f"GRANT {grant.replace(' TO ', f' ON {thing.identity} TO ', 1)}" for grant in thing.grants]
     notes = [] if tables else [f"{t} stays: {t.obstacle}" for t in here.values() if t.obstacle]
     notes += [f"{t} names schema {source} in its text, which will not find it" for t in moves if t.names_schema]
+    notes += _limits_of(bridges)
     by_name = [str(t) for t in moves if t.kind in ("ROUTINE", "TYPE", "SEQUENCE")]
     if bridges and by_name:
         notes.append(f"the running app finds tables and views as before, but not, by their names: {', '.join(by_name)}")
     return Adoption(source, target, moves, tuple(steps), bridges, tuple(sorted(set(problems))), tuple(notes))
+
+
+def _limits_of(bridges: Sequence[Thing]) -> list[str]:
+    """What a view in the place of a table cannot do."""
+    if not bridges:
+        return []
+    notes = [
+        "through the views in their place these do not work: TRUNCATE, COPY … TO, ALTER TABLE,"
+        " ON CONFLICT ON CONSTRAINT, GROUP BY a key alone, sequences by their names, xmin and ctid"
+    ]
+    roles = sorted({grant.partition(" TO ")[2] for thing in bridges for grant in thing.grants})
+    if roles:
+        notes.append(
+            f"{', '.join(roles)} keep their rights on rows there, not on sequences or single columns;"
+            " --undo does not bring grants back"
+        )
+    return notes
 
 
 def quoted(name: str) -> str:

@@ -11,8 +11,10 @@ import re
 from dataclasses import dataclass
 
 _NAME = rb'(?:"(?:[^"]|"")*"|[^" (.]+)'
-_BEGINS = re.compile(rb"^COPY (" + _NAME + rb"\." + _NAME + rb")(?: \([^\n]*?\)| ) ?FROM stdin;\n", re.MULTILINE)
-_SETVAL = re.compile(rb"^SELECT pg_catalog\.setval\([^\n]*\n", re.MULTILINE)
+_COLUMN = rb'(?:"(?:[^"]|"")*"|[^",()\n ]+)'
+_COLUMNS = rb"(?: \(" + _COLUMN + rb"(?:, " + _COLUMN + rb")*\) | +)"
+_BEGINS = re.compile(rb"^COPY (" + _NAME + rb"\." + _NAME + rb")" + _COLUMNS + rb"FROM stdin;\n", re.MULTILINE)
+_SETVAL = re.compile(rb"^SELECT pg_catalog\.setval\('(?:[^']|'')*', [^\n]*\n", re.MULTILINE)
 _END = b"\\.\n"
 _KEPT = 1 << 16
 """Bytes between tables that are kept while a table's beginning is looked for: no statement there is as long."""

@@ -130,10 +130,10 @@ class Manifest:
         texts = (self.project, self.reason, self.database, self.server_version, self.client_version, self.tool_version)
         digests = (self.sha256, self.raw_sha256, *(found.sha256 for found in contents))
         counts = (self.size, self.raw_size, *(count for found in contents for count in (found.rows, found.bytes)))
-        names = (*texts, *self.heads, *self.grantees, *self.extensions, *self.limits)
+        names = (*texts, *self.grantees, *self.extensions, *self.limits)
         if not (
             all(isinstance(text, str) and len(text.encode()) < 200 for text in names)
-            and all(len(name.encode()) < 300 for name in self.tables)
+            and all(isinstance(name, str) and len(name.encode()) < 300 for name in (*self.heads, *self.tables))
             and all(type(value) in (str, int) and len(str(value)) < 40 for value in self.limits.values())
             and type(self.app_role) is bool
             and (self.archive is None or is_id(self.archive))

@@ -217,26 +217,35 @@ def readers(connection: Connection) -> dict[str, tuple[str, ...]]:
     return {role: tuple(tenants) for role, tenants in rows}
 
 
-def add_adopted(connection: Connection, tenant: str, adoption: Adoption) -> None:
-    """Note what was moved into the tenant's schema, whose it was, and what stands in its place."""
+def add_adopted(connection: Connection, tenant: str, adoption: Adoption, fingerprint: str) -> None:
+    """Note what was moved into the tenant's schema, whose it was, and what stands in its place; and the digest of all
+    definitions there, by which to tell whether they have changed since."""
+    connection.execute("UPDATE tenants.tenants SET adopted_as = %s WHERE name = %s", [fingerprint, tenant])
     for thing in adoption.moves:
         connection.execute(
-            """INSERT INTO tenants.adopted (tenant, source, kind, rest, owner, bridge) VALUES (%s, %s, %s, %s, %s, %s)
+            """INSERT INTO tenants.adopted (tenant, source, object, kind, rest, owner, bridge)
+               VALUES (%s, %s, %s, %s, %s, %s, %s)
                ON CONFLICT (tenant, kind, rest) DO UPDATE
-               SET source = excluded.source, owner = excluded.owner, bridge = excluded.bridge, adopted_at = now()""",
-            [tenant, adoption.source, thing.kind, thing.rest, thing.owner, thing in adoption.bridges],
+               SET source = excluded.source, object = excluded.object, owner = excluded.owner,
+                   bridge = excluded.bridge, adopted_at = now()""",
+            [tenant, adoption.source, thing.key, thing.kind, thing.rest, thing.owner, thing in adoption.bridges],
         )
 
 
-def adopted(connection: Connection, tenant: str) -> tuple[str | None, dict[tuple[str, str], str]]:
-    """From which schema the tenant has adopted something last, and the former owners, by kind and identity."""
-    query = "SELECT source, kind, rest, owner FROM tenants.adopted WHERE tenant = %s ORDER BY adopted_at"
+def adopted(connection: Connection, tenant: str) -> tuple[str | None, str | None, dict[str, str]]:
+    """From which schema the tenant has adopted something last; the digest of its definitions right after that; and the
+    former owners of what came from there, by catalog and oid."""
+    query = "SELECT source, object, owner FROM tenants.adopted WHERE tenant = %s ORDER BY adopted_at"
     found = postgres.dict_rows(connection, query, [tenant])
-    return (found[-1]["source"] if found else None), {(row["kind"], row["rest"]): row["owner"] for row in found}
+    row = connection.execute("SELECT adopted_as FROM tenants.tenants WHERE name = %s", [tenant]).fetchone()
+    source = found[-1]["source"] if found else None
+    owners = {row["object"]: row["owner"] for row in found if row["source"] == source}
+    return source, row[0] if row else None, owners
 
 
-def forget_adopted(connection: Connection, tenant: str) -> None:
-    connection.execute("DELETE FROM tenants.adopted WHERE tenant = %s", [tenant])
+def forget_adopted(connection: Connection, tenant: str, source: str) -> None:
+    connection.execute("DELETE FROM tenants.adopted WHERE (tenant, source) = (%s, %s)", [tenant, source])
+    connection.execute("UPDATE tenants.tenants SET adopted_as = NULL WHERE name = %s", [tenant])
 
 
 def bridges(connection: Connection, tenant: str | None = None) -> list[str]:

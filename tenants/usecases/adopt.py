@@ -102,8 +102,8 @@ def adopt(access: Access, wanted: Wanted, tell: Tell, *, wait: float = locks.WAI
                 raise Refused(f"what is in schema {wanted.source} has changed since", next="try again")
             provision.create(access, name, wanted.project, told.append, with_login=False, adopting=True)
             _run(access, found.steps)
-            catalog.add_adopted(connection, name, found)
             _settle(access, name)
+            catalog.add_adopted(connection, name, found, _fingerprint(access, name))
             seen = access.observe([access.entry(name)])[0]
             if seen.trouble:
                 raise seen.trouble
@@ -146,27 +146,38 @@ def finish_if_moved(access: Access, name: str, tell: Tell) -> None:
 
 
 def undo(access: Access, name: str, tell: Tell, *, wait: float = locks.WAIT) -> Adoption:
-    """Give everything in the tenant's schema back to where it was adopted from, and to whom it belonged. The tenant
-    stays, and is empty. Raises Refused if there is no way back."""
+    """Give what was adopted last back to where it came from, and to whom it belonged. The tenant stays. Raises Refused
+    if there is no way back, or something has changed in its schema since: a function that the tenant has made must not
+    become a superuser's."""
     access.require_admin(f"tenants adopt {name} --undo")
     access.entry(name)
     catalog.ensure(access.connection)
     with locks.tenant_lock(access, name, "adopt", tell, wait):
-        source, owners = catalog.adopted(access.connection, name)
+        source, adopted_as, owners = catalog.adopted(access.connection, name)
         if source is None or source == name:
             raise Refused(f"nothing was moved into schema {name} that could go back", next=f"tenants show {name}")
+        if adopted_as != _fingerprint(access, name):
+            raise Refused(
+                f"definitions or grants in schema {name} have changed since the adoption: what its tenant made is not"
+                f" given to {access.me.role}",
+                next=f"take the adopted tables back by hand, or go on: tenants adopt {name} --finish",
+            )
         bridges = catalog.bridges(access.connection, name)
         found = _clear(adoptions.plan(name, source, *_graph(access), owner=access.me.role, owners=owners, bridge=False))
 
         def move() -> None:
             _run(access, [f"DROP VIEW IF EXISTS {bridge}" for bridge in bridges])
             _run(access, found.steps)
-            catalog.forget_adopted(access.connection, name)
+            catalog.forget_adopted(access.connection, name, source)
             catalog.add_record(access.connection, _record(access, name, (), None, 0))
 
         _locked(access, name, found, move, tell)
     tell(Event(name, "adopt", f"{counted(len(found.tables), 'table')} back in schema {source}"))
     return found
+
+
+def _fingerprint(access: Access, name: str) -> str:
+    return str(postgres.scalar(access.connection, "fingerprint", schema=quoted(name)))
 
 
 def _graph(access: Access) -> tuple[list[Thing], list[Edge]]:
@@ -189,7 +200,7 @@ def _graph(access: Access) -> tuple[list[Thing], list[Edge]]:
 def _clear(found: Adoption) -> Adoption:
     if found.problems:
         raise Refused(
-            f"schema {found.source} cannot be adopted as it is:\n" + "\n".join(found.problems),
+            f"what is in schema {found.source} cannot move as it is:\n" + "\n".join(found.problems),
             next="mend that; --table NAME takes some of the tables only; --dry-run shows every step",
             data="untouched",
         )

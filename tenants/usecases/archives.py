@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -236,11 +237,13 @@ def replay(
     pass_fds: tuple[int, ...] = (),
     first: str | None = None,
     last: bytes = b"",
+    seconds: float | None = None,
 ) -> None:
     """Replay an archive as one transaction: pg_restore turns it into SQL, psql runs it. psql commits when its input
     ends, and its input ends only when all pieces have been handed out, so what is wrong with them undoes it all.
 
-    `first` is run before, `last` after it, in the same transaction. Raises ProgramError with what the programs said.
+    `first` is run before, `last` after it, in the same transaction. Raises ProgramError with what the programs said, or
+    that it was given up after `seconds`.
     """
     before = [f"--command={first}"] if first else []
     arguments = ["--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1", *before, "--file=-"]
@@ -267,20 +270,42 @@ def replay(
     ):
         assert psql.stdin
         broken = False
+        watch = _watch([psql, pg_restore], seconds)
         try:
             for piece in _text(pg_restore, pieces, server_version):
                 psql.stdin.write(piece)
         except BrokenPipeError:
             broken = True
         if broken or pg_restore.wait() != 0:
+            late = watch is not None and not watch.is_alive()
             psql.kill()
             psql.wait()
-            raise ProgramError(_complaint(complaints))
+            raise ProgramError(f"it was given up after {seconds:.0f} s" if late else _complaint(complaints))
         with suppress(BrokenPipeError):
             psql.stdin.write(last)
             psql.stdin.close()
-        if psql.wait() != 0:
+        failed = psql.wait() != 0
+        if watch and not watch.is_alive() and failed:
+            raise ProgramError(f"it was given up after {seconds:.0f} s")
+        if watch:
+            watch.cancel()
+        if failed:
             raise ProgramError(_complaint(complaints))
+
+
+def _watch(processes: Sequence[subprocess.Popen[bytes]], seconds: float | None) -> threading.Timer | None:
+    """Ends the processes after the time: a function that an archive sets off may never come back."""
+    if seconds is None:
+        return None
+
+    def end() -> None:
+        for process in processes:
+            process.kill()
+
+    watch = threading.Timer(seconds, end)
+    watch.daemon = True
+    watch.start()
+    return watch
 
 
 def _text(process: subprocess.Popen[bytes], pieces: Iterable[bytes], server_version: int) -> Iterator[bytes]:

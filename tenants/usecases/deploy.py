@@ -186,6 +186,14 @@ class _Deploy:
     def _unfinished(self, ran: Ran, heads: tuple[str, ...], *, changed: bool) -> TenantsError:
         """What a migration that did not get to its head has left: looked up, not taken from its word."""
         error = revisions.failure(ran, seconds=self.options.timeout, busy=self._migrating())
+        if (
+            not self.access.own
+            and "depend" in error.message
+            and catalog.bridges(self.access.connection, self.plan.tenant)
+        ):
+            error.next = (
+                f"if what depends on it is a view that its adoption left: tenants adopt {self.plan.tenant} --finish"
+            )
         moved = heads != self.plan.current
         where = self.result.end or "nothing yet"
         if moved:

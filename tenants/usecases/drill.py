@@ -26,6 +26,9 @@ from tenants.edges.store import Store, require_store
 from tenants.usecases import archives, scratch, snapshots
 from tenants.usecases.access import Access
 
+TIMEOUT = 3600.0
+"""Seconds that the replay may take: what a snapshot sets off must not keep the others from their night."""
+
 
 @dataclass(frozen=True)
 class Drilled:
@@ -37,7 +40,9 @@ class Drilled:
     seconds: float
 
 
-def drill(access: Access, name: str, id_: str | None, tell: Tell, *, again: bool = False) -> Drilled:
+def drill(
+    access: Access, name: str, id_: str | None, tell: Tell, *, again: bool = False, timeout: float = TIMEOUT
+) -> Drilled:
     """Restore the snapshot, or the newest one, into a scratch database, and compare. To be called under the tenant's
     lock; the live schema is not touched. Raises SnapshotError if it does not come back as it was."""
     access.require_admin(f"tenants drill {name}")
@@ -53,6 +58,7 @@ def drill(access: Access, name: str, id_: str | None, tell: Tell, *, again: bool
         tell(Event(name, "drill", f"{manifest.id}: its archive was proven before"))
         catalog.note_proven(access.connection, name, manifest.id)
         return Drilled(manifest.id, True, len(manifest.tables), manifest.rows, 0.0)
+    store.delete(manifests.proof_key(server, name, owner))
     began = time.monotonic()
     client = programs.find(os.environ.get("PATH", ""), access.me.version // 10000)
     with scratch.database(access, name, manifest.extensions, needs=manifest.raw_size * scratch.ROOM) as url:
@@ -63,6 +69,7 @@ def drill(access: Access, name: str, id_: str | None, tell: Tell, *, again: bool
                 url,
                 access.me.version,
                 options=["--no-owner", "--no-acl"],
+                seconds=timeout,
             )
             found = archives.dumped(client, url, name)
         except ProgramError as error:

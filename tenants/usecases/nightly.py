@@ -62,10 +62,22 @@ def nightly(access: Access, schedule: str, tell: Tell, *, again: bool = False, d
     for entry in access.entries().values():
         try:
             with locks.tenant_lock(access, entry.name, "nightly", tell) as lock:
-                _one(access, entry, lock, tell, report, drills=drills)
+                _one(access, entry, lock, tell, report)
         except (TenantsError, postgres.DatabaseError) as error:
             failures[entry.name] = error if isinstance(error, TenantsError) else postgres.failed(error)
             tell(Event(entry.name, "nightly", f"FAILED: {failures[entry.name].message}", failed=True))
+    for entry in access.entries().values():  # when all have their snapshot
+        if entry.name in report.snapshots:
+            try:
+                with locks.tenant_lock(access, entry.name, "nightly", tell) as lock:
+                    if drills:
+                        _drill(access, entry, tell, report)
+                    lock.check()
+                    if gone := prune.prune(access, entry.name, tell).removed:
+                        report.pruned[entry.name] = len(gone)
+            except (TenantsError, postgres.DatabaseError) as error:
+                failures[entry.name] = error if isinstance(error, TenantsError) else postgres.failed(error)
+                tell(Event(entry.name, "nightly", f"FAILED: {failures[entry.name].message}", failed=True))
     if not failures:
         catalog.note_nightly(connection, period)
         if heartbeat and (why := beats.beat(heartbeat)):
@@ -73,7 +85,7 @@ def nightly(access: Access, schedule: str, tell: Tell, *, again: bool = False, d
     return report
 
 
-def _one(access: Access, entry: Entry, lock: locks.Lock, tell: Tell, report: Report, *, drills: bool) -> None:
+def _one(access: Access, entry: Entry, lock: locks.Lock, tell: Tell, report: Report) -> None:
     roles.clean_up(access.connection, access.me, entry.name, access.settings.database)
     roles.clear_visitors(access.connection, access.me, entry.name, access.settings.database)
     found = postgres.rows(access.connection, "schemas", names=[entry.name])[0]
@@ -91,12 +103,6 @@ def _one(access: Access, entry: Entry, lock: locks.Lock, tell: Tell, report: Rep
         tell(Event(entry.name, "clean", f"{finding.rule.id} mended: {finding.object}"))
     logins.retire(access, entry.name, tell, unused_for=logins.GRACE)
     scratch.clear(access, entry.name)
-    if entry.name in report.snapshots:
-        if drills:
-            _drill(access, entry, tell, report)
-        lock.check()
-        if gone := prune.prune(access, entry.name, tell).removed:
-            report.pruned[entry.name] = len(gone)
 
 
 def _drill(access: Access, entry: Entry, tell: Tell, report: Report) -> None:

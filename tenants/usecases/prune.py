@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 from tenants.core import manifest as manifests
@@ -50,6 +51,11 @@ def prune(access: Access, name: str, tell: Tell, *, dry_run: bool = False) -> Pr
     store = require_store(access.settings)
     listing = snapshots.list_snapshots(access, name)
     found = listing.found
+    if listing.damaged:
+        raise StateError(
+            f"a manifest of {name} cannot be read, and may name any archive: nothing is pruned",
+            next=f"see which: tenants snapshots {name}",
+        )
     schema = postgres.rows(access.connection, "schemas", names=[name])[0]
     if found and found[-1].rows and (not schema["exists"] or schema["empty"]):
         gone = "is empty" if schema["exists"] else "is gone"
@@ -61,8 +67,8 @@ def prune(access: Access, name: str, tell: Tell, *, dry_run: bool = False) -> Pr
     going = [verdict.snapshot for verdict in verdicts if not verdict.why]
     removed: list[str] = []
     locked: dict[str, str] = {}
-    for manifest in [] if dry_run else going:
-        if why := _remove(access, store, manifest):
+    for manifest in [] if dry_run else reversed(going):  # those that name an archive before the one that has it
+        if why := _remove(access, store, manifest, needed={m.archive for m in going if m.id in locked}):
             locked[manifest.id] = why
         else:
             removed.append(manifest.id)
@@ -75,9 +81,11 @@ def prune(access: Access, name: str, tell: Tell, *, dry_run: bool = False) -> Pr
     return Pruned(tuple(verdicts), tuple(removed), tuple(locked))
 
 
-def _remove(access: Access, store: Store, manifest: Manifest) -> str | None:
+def _remove(access: Access, store: Store, manifest: Manifest, needed: Set[str | None]) -> str | None:
     """The manifest goes first: without it there is no snapshot, and what is left of it the next run clears. Returns why
     it could not be removed; None if it was."""
+    if manifest.id in needed:
+        return "another snapshot needs its archive"
     try:
         store.delete(manifests.manifest_key(manifest.server, manifest.tenant, manifest.id))
     except StorageError as error:

@@ -63,6 +63,12 @@ def restore(
     began = time.monotonic()
     with locks.tenant_lock(access, name, "restore", tell, wait) as lock:
         manifest = snapshots.find(store, catalog.server(access.connection), name, id_, at=at)
+        if catalog.bridges(access.connection, name):
+            raise Refused(
+                f"the app of {name} may still write through what its adoption has left in the place of its tables, and"
+                " that would go on into what a restore sets aside",
+                next=f"when the app has its own URL: tenants adopt {name} --finish   (or: tenants adopt {name} --undo)",
+            )
         if manifest.schema not in (None, name):
             raise Refused(
                 f"snapshot {manifest.id} is of schema {manifest.schema}, as it was before {name} was adopted from it",
@@ -178,7 +184,13 @@ def _replay(
     input ends only when all of the archive has matched its digest."""
     missing = _missing_roles(access, manifest)
     if missing:
-        tell(Event(manifest.tenant, "restore", f"grants are left out: {', '.join(missing)} do not exist any more"))
+        tell(
+            Event(
+                manifest.tenant,
+                "restore",
+                f"all grants and revocations are left out: {', '.join(missing)} do not exist",
+            )
+        )
     with _in_memory(listing) as descriptor:
         options = ["--no-owner", f"--use-list=/dev/fd/{descriptor}", *(["--no-acl"] if missing else [])]
         try:

@@ -287,6 +287,7 @@ def test_without_a_snapshot_nothing_is_adopted(shop: Place, tmp_path: Path) -> N
 
 def test_the_snapshot_before_is_one_of_the_former_schema(shop: Place) -> None:
     done = shop.tenants("adopt", "fruits", "--from", "public", "--json")
+    assert shop.tenants("adopt", "fruits", "--finish").code == 0
     refused = shop.tenants("restore", "fruits", done.json["snapshot"])
     assert refused.code == 2 and "of schema public, as it was before fruits was adopted" in refused.err
     assert shop.tenants("restore", "fruits").code == 0, "the one that was taken after is as good as any"
@@ -351,3 +352,49 @@ def test_a_bridge_that_stands_for_a_week_is_told(shop: Place) -> None:
     assert {f["rule"] for f in shop.tenants("audit", "--json").json["findings"]} == {"bridge"}
     shop.tenants("adopt", "fruits", "--finish")
     assert shop.tenants("audit").code == 0
+
+
+def test_no_restore_while_the_app_may_write_through_what_stands_in_the_place_of_its_tables(shop: Place) -> None:
+    assert shop.tenants("adopt", "fruits", "--from", "public").code == 0
+    done = shop.tenants("restore", "fruits")
+    assert done.code == 2 and "may still write through" in done.err and "tenants adopt fruits --finish" in done.err
+    shop.database.sql("INSERT INTO public.items (name) VALUES ('fig')")
+    assert shop.database.sql("SELECT count(*) FROM fruits.items") == [(3,)]
+
+
+def test_nothing_that_a_tenant_made_becomes_a_superusers_by_the_way_back(shop: Place) -> None:
+    shop.database.sql("CREATE SCHEMA legacy; CREATE TABLE legacy.old (id int)")
+    assert shop.tenants("adopt", "fruits", "--from", "legacy", "--at", "0001").code == 0
+    shop.database.sql("DROP TABLE public.alembic_version")
+    url = shop.tenants("adopt", "fruits", "--from", "public", "--json").json["url"] or shop.url_of("fruits")
+    assert shop.tenants("adopt", "fruits", "--undo").code == 0
+    mine = {what for what, _ in lying_in(shop, "fruits")}
+    assert "table fruits.old" in mine and "table fruits.alembic_version" in mine and "table fruits.items" not in mine
+    assert ("table public.items", "postgres") in lying_in(shop, "public")
+
+    assert shop.tenants("adopt", "fruits", "--from", "public").code == 0
+    evil = "RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN RETURN NEW; END'"
+    shop.database.sql(f"CREATE OR REPLACE FUNCTION touch() {evil}", url=url)
+    done = shop.tenants("adopt", "fruits", "--undo")
+    assert done.code == 2 and "have changed since the adoption" in done.err
+    assert {who for _, who in lying_in(shop, "fruits")} == {"fruits"}
+
+
+def test_rows_that_a_policy_hides_are_not_shown_by_a_view_in_the_place_of_their_table(shop: Place) -> None:
+    shop.database.sql(
+        "CREATE ROLE web; GRANT SELECT ON items TO web; ALTER TABLE items ENABLE ROW LEVEL SECURITY;"
+        " CREATE POLICY p ON items USING (false)"
+    )
+    done = shop.tenants("adopt", "fruits", "--from", "public", "--no-snapshot")
+    assert done.code == 2 and "no view can stand in its place" in done.err
+    shop.database.sql("REVOKE ALL ON items FROM web")
+    assert shop.tenants("adopt", "fruits", "--from", "public", "--no-snapshot").code == 0
+
+
+def test_a_migration_that_a_view_is_in_the_way_of_is_told_what_to_do(shop: Place) -> None:
+    assert shop.tenants("adopt", "fruits", "--from", "public").code == 0
+    shop.revision("fruits", "0002", 'op.drop_column("items", "cost")', "0001")
+    done = shop.tenants("deploy", "fruits")
+    assert done.code == 6 and "tenants adopt fruits --finish" in done.err, done.said
+    assert shop.tenants("adopt", "fruits", "--finish").code == 0
+    shop.deployed("fruits")

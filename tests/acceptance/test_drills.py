@@ -220,3 +220,39 @@ def test_nothing_is_pruned_where_the_schema_was_lost(orchard: Place) -> None:
     assert sorted(orchard.snapshots()) == ids
     for wrong in ("often=1", "last=0"):
         assert orchard.tenants("prune", TENANTS_KEEP=wrong).code == 2
+
+
+def test_nothing_is_pruned_while_a_manifest_cannot_be_read(orchard: Place) -> None:
+    ids = [taken(orchard), taken(orchard)]
+    orchard.database.sql("DELETE FROM items WHERE name = 'banana'", url=orchard.url_of("fruits"))
+    ids.append(taken(orchard))
+    (second,) = orchard.store.rglob(f"{ids[1]}.json")
+    sound = second.read_text()
+    second.write_text(sound.replace('"format": 1', '"format": 2'))
+    done = orchard.tenants("prune", "fruits", TENANTS_KEEP_CHANGES="last=1")
+    assert done.code == 6 and "may name any archive" in done.err
+    second.write_text(sound)
+    assert orchard.tenants("restore", "fruits", ids[1]).code == 0
+
+
+def test_a_drill_that_fails_takes_its_former_proof_away(orchard: Place) -> None:
+    taken(orchard)
+    assert orchard.tenants("drill").code == 0
+    (archive,) = orchard.store.rglob("*.zst")
+    archive.write_bytes(archive.read_bytes()[:-9])
+    assert orchard.tenants("drill", "--again").code == 5
+    assert orchard.tenants("drill").code == 5
+    assert orchard.tenants("snapshots", "--json").json["snapshots"][0]["proven"] is False
+
+
+def test_a_drill_that_never_comes_back_is_given_up(orchard: Place) -> None:
+    orchard.database.sql(
+        "CREATE FUNCTION fruits.slow() RETURNS boolean LANGUAGE plpgsql AS"
+        " 'BEGIN IF current_user <> ''fruits'' THEN PERFORM pg_sleep(600); END IF; RETURN true; END';"
+        "CREATE TABLE slow (id int CHECK (fruits.slow())); INSERT INTO slow VALUES (1)",
+        url=orchard.url_of("fruits"),
+    )
+    taken(orchard)
+    done = orchard.tenants("drill", "--timeout", "2")
+    assert done.code == 5 and "given up after 2 s" in done.err, done.said
+    orchard.nothing_left()

@@ -131,6 +131,7 @@ class Tenants(RuleBasedStateMachine):
     @rule(data=st.data())
     def restore(self, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from(sorted(self.holding)))
+        adopt.finish(self.access, name, quiet)
         restore.restore(self.access, name, None, quiet)
 
     @precondition(lambda self: self.living)

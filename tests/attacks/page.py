@@ -83,6 +83,13 @@ sessions end and what it has prepared is rolled back. Its data stays, and `tenan
 What this does not cover: a deploy stops at the first tenant whose migration fails, so one that fails on purpose keeps
 those after it in the alphabet waiting until it is suspended; and memory (`work_mem` is any session's to set) is only
 bounded by the container's own limit.
+
+## While an adoption is not finished
+
+An app that has been adopted and still has its old URL is superuser, and goes through views to tables that its tenant owns:
+a trigger or a view that the tenant's own login puts there runs as that superuser. It is the app's own code on both sides,
+but whoever has stolen the tenant's login has the server until then. So give the app its URL soon, and finish: `tenants
+adopt NAME --finish`. The audit names what has stood for a week (`bridge`).
 """
 
 

@@ -49,6 +49,12 @@ def test_a_row_that_differs_and_a_sequence_that_differs_are_seen() -> None:
     assert one != tally([text_of({"a.b": ["1\t2"]}).replace(b"4, true", b"5, true")])
 
 
+def test_names_with_a_line_end_in_them_are_read() -> None:
+    text = b'COPY a."x\ny" ("p\nq", r) FROM stdin;\n1\t2\n\\.\n\nSELECT pg_catalog.setval(\'a."s\nt"\', 4, true);\n'
+    found = tally([text])
+    assert found['a."x\ny"'].rows == 1 and found[SEQUENCES].rows == 1
+
+
 def test_memory_is_bounded_where_no_table_begins() -> None:
     found = Tally()
     for _ in range(100):

@@ -160,7 +160,7 @@ def test_a_manifest_that_lies_about_its_place_is_refused(changes: dict[str, str]
         {"heads": None},
         {"heads": "0001"},
         {"heads": {"0001": 1}},
-        {"heads": ["x" * 200]},
+        {"heads": ["x" * 300]},
         {"heads": ["\ud800"]},
         {"grantees": [None]},
         {"grantees": "reporting"},

@@ -84,7 +84,9 @@ SELECT t.classid::oid || '/' || t.objid AS key,
        t.secured,
        NOT pg_has_role(t.owner, 'USAGE') AS beyond,
        t.kind = 'ROUTINE' AND n.nspname <> 'pg_catalog' AND EXISTS (
-           SELECT FROM pg_proc p WHERE p.oid = t.objid AND strpos(p.prosrc, quote_ident(n.nspname) || '.') > 0) AS names_schema,
+           SELECT FROM pg_proc p WHERE p.oid = t.objid AND (
+               strpos(p.prosrc, quote_ident(n.nspname) || '.') > 0
+               OR strpos(array_to_string(p.proconfig, ' '), n.nspname) > 0)) AS names_schema,
        current_setting('server_version_num')::int >= 170000  -- before, a multirange had an owner of its own
            AND EXISTS (SELECT FROM pg_range r WHERE t.classid = 'pg_type'::regclass AND r.rngmultitypid = t.objid) AS follows,
        CASE WHEN t.kind IN ('TABLE', 'VIEW', 'MATERIALIZED VIEW') THEN ARRAY(

@@ -10,10 +10,14 @@ ALTER TABLE tenants.snapshots
 REVOKE INSERT ON tenants.snapshots FROM "tenants~members";
 GRANT INSERT (id, tenant, created_at, revision, bytes, sha256, verified_at) ON tenants.snapshots TO "tenants~members";
 
+ALTER TABLE tenants.tenants
+    ADD COLUMN adopted_as text;  -- the digest of all definitions in its schema, right after its last adoption
+
 -- What a tenant has taken over from another schema: the way back, and the views that stand in its place there.
 CREATE TABLE tenants.adopted (
     tenant     text NOT NULL REFERENCES tenants.tenants ON DELETE CASCADE,
     source     text NOT NULL,
+    object     text NOT NULL,     -- catalog and oid: its identity changes when it moves
     kind       text NOT NULL,     -- TABLE, VIEW, ROUTINE, …
     rest       text NOT NULL,     -- its identity less the schema, as the server quotes it
     owner      text NOT NULL,     -- the former one
