@@ -87,9 +87,9 @@ bounded by the container's own limit.
 ## While an adoption is not finished
 
 An app that has been adopted and still has its old URL is superuser, and goes through views to tables that its tenant
-owns: a trigger or a view that the tenant's own login puts there runs as that superuser. It is the app's own code on both
-sides, but whoever has stolen the tenant's login has the server until then. So give the app its URL soon, and finish:
-`tenants adopt NAME --finish`. The audit names what has stood for a week (`bridge`).
+owns: a trigger or a view that the tenant's own login puts there runs as that superuser. It is the app's own code on
+both sides, but whoever has stolen the tenant's login has the server until then. So give the app its URL soon, and
+finish: `tenants adopt NAME --finish`. The audit names what has stood for a week (`bridge`).
 """
 
 
