@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -18,7 +18,7 @@ from tenants.core.adoption import Adoption, Edge, Thing, quoted
 from tenants.core.errors import Locked, Refused, SnapshotError, UsageError
 from tenants.core.events import Event, Tell
 from tenants.core.history import MAX_ID
-from tenants.core.names import CATALOG_SCHEMA, check_name
+from tenants.core.names import CATALOG_SCHEMA, app_role_name, check_name
 from tenants.core.units import counted, seconds
 from tenants.edges import catalog, folder, postgres, sql
 from tenants.edges.catalog import Entry, Record
@@ -156,23 +156,35 @@ def undo(access: Access, name: str, tell: Tell, *, wait: float = locks.WAIT) -> 
         source, adopted_as, owners = catalog.adopted(access.connection, name)
         if source is None or source == name:
             raise Refused(f"nothing was moved into schema {name} that could go back", next=f"tenants show {name}")
-        if adopted_as != _fingerprint(access, name):
-            raise Refused(
-                f"definitions or grants in schema {name} have changed since the adoption: what its tenant made is not"
-                f" given to {access.me.role}",
-                next=f"take the adopted tables back by hand, or go on: tenants adopt {name} --finish",
-            )
-        bridges = catalog.bridges(access.connection, name)
-        found = _clear(adoptions.plan(name, source, *_graph(access), owner=access.me.role, owners=owners, bridge=False))
-
-        def move() -> None:
-            _run(access, [f"DROP VIEW IF EXISTS {bridge}" for bridge in bridges])
-            _run(access, found.steps)
-            catalog.forget_adopted(access.connection, name, source)
-            catalog.add_record(access.connection, _record(access, name, (), None, 0))
-
-        _locked(access, name, found, move, tell)
+        logins = catalog.entries_with_logins(access.connection)[name].logins
+        roles.shut_out(access.connection, access.me, [name, app_role_name(name), *logins])  # nothing changes meanwhile
+        try:
+            found = _back(access, name, source, adopted_as, owners, tell)
+        finally:
+            audit.mend(access, name)  # its logins may come in again
     tell(Event(name, "adopt", f"{counted(len(found.tables), 'table')} back in schema {source}"))
+    return found
+
+
+def _back(
+    access: Access, name: str, source: str, adopted_as: str | None, owners: Mapping[str, str], tell: Tell
+) -> Adoption:
+    if adopted_as != _fingerprint(access, name):
+        raise Refused(
+            f"definitions or grants in schema {name} have changed since the adoption: what its tenant made is not"
+            f" given to {access.me.role}",
+            next=f"take the adopted tables back by hand, or go on: tenants adopt {name} --finish",
+        )
+    bridges = catalog.bridges(access.connection, name)
+    found = _clear(adoptions.plan(name, source, *_graph(access), owner=access.me.role, owners=owners, bridge=False))
+
+    def move() -> None:
+        _run(access, [f"DROP VIEW IF EXISTS {bridge}" for bridge in bridges])
+        _run(access, found.steps)
+        catalog.forget_adopted(access.connection, name, source)
+        catalog.add_record(access.connection, _record(access, name, (), None, 0))
+
+    _locked(access, name, found, move, tell)
     return found
 
 

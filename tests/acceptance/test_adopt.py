@@ -377,6 +377,7 @@ def test_nothing_that_a_tenant_made_becomes_a_superusers_by_the_way_back(shop: P
     shop.database.sql(f"CREATE OR REPLACE FUNCTION touch() {evil}", url=url)
     done = shop.tenants("adopt", "fruits", "--undo")
     assert done.code == 2 and "have changed since the adoption" in done.err
+    assert shop.database.sql("SELECT count(*) FROM items", url=url) == [(2,)], "its login goes on"
     assert {who for _, who in lying_in(shop, "fruits")} == {"fruits"}
 
 
