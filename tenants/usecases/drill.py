@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 
 from tenants.core import manifest as manifests
 from tenants.core.contents import Contents
-from tenants.core.errors import AlreadyThere, ProgramError, SnapshotError, UsageError
+from tenants.core.errors import AlreadyThere, ProgramError, SnapshotError, StorageError, UsageError
 from tenants.core.events import Event, Tell
 from tenants.core.manifest import Manifest
 from tenants.core.units import counted, seconds
@@ -58,7 +58,9 @@ def drill(
         tell(Event(name, "drill", f"{manifest.id}: its archive was proven before"))
         catalog.note_proven(access.connection, name, manifest.id)
         return Drilled(manifest.id, True, len(manifest.tables), manifest.rows, 0.0)
-    store.delete(manifests.proof_key(server, name, owner))
+    if again:
+        with suppress(StorageError):  # a bucket that keeps what it has keeps the proof as well
+            store.delete(manifests.proof_key(server, name, owner))
     began = time.monotonic()
     client = programs.find(os.environ.get("PATH", ""), access.me.version // 10000)
     with scratch.database(access, name, manifest.extensions, needs=manifest.raw_size * scratch.ROOM) as url:

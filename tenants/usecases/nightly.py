@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from tenants.core import schedule as schedules
-from tenants.core.errors import Locked, Refused, TenantsError
+from tenants.core.errors import Locked, Refused, StateError, TenantsError
 from tenants.core.events import Event, Tell
 from tenants.core.names import aside_moment
 from tenants.edges import catalog, postgres
@@ -73,8 +73,7 @@ def nightly(access: Access, schedule: str, tell: Tell, *, again: bool = False, d
                     if drills:
                         _drill(access, entry, tell, report)
                     lock.check()
-                    if gone := prune.prune(access, entry.name, tell).removed:
-                        report.pruned[entry.name] = len(gone)
+                    _prune(access, entry, tell, report)
             except (TenantsError, postgres.DatabaseError) as error:
                 failures[entry.name] = error if isinstance(error, TenantsError) else postgres.failed(error)
                 tell(Event(entry.name, "nightly", f"FAILED: {failures[entry.name].message}", failed=True))
@@ -111,6 +110,14 @@ def _drill(access: Access, entry: Entry, tell: Tell, report: Report) -> None:
         report.proven.append(entry.name)
     except Refused as error:  # no right to make a database, no room for one
         tell(Event(entry.name, "drill", f"not drilled: {error.message}"))
+
+
+def _prune(access: Access, entry: Entry, tell: Tell, report: Report) -> None:
+    try:
+        if gone := prune.prune(access, entry.name, tell).removed:
+            report.pruned[entry.name] = len(gone)
+    except StateError as error:  # it is not known what may go: that is no reason to call the night a bad one
+        tell(Event(entry.name, "clean", error.message))
 
 
 def _drop_asides(access: Access, entry: Entry, tell: Tell) -> None:

@@ -10,7 +10,7 @@
 -- name: audit_ours
 WITH ours AS (
     SELECT t.name AS tenant, t.name AS role, 'owner' AS kind FROM tenants.tenants t
-    UNION ALL SELECT t.name, t.name || '~app', 'app' FROM tenants.tenants t WHERE t.app_role
+    UNION ALL SELECT t.name, t.name || '~app', 'app' FROM tenants.tenants t  -- also one that is wanted no more: its logins go on
     UNION ALL SELECT l.tenant, l.role, 'login' FROM tenants.logins l
     UNION ALL SELECT NULL, r.role, 'reader' FROM tenants.readers r
 ), roles AS (
