@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check docs format lint types clean
+.PHONY: help demo test bench bench-memory bench-restore check docs format lint types clean
 
 help:
 	@echo "make demo    the main job, on a PostgreSQL of its own"
 	@echo "make test    all tests, with a PostgreSQL and an S3 that they start themselves"
 	@echo "make check   format, lint, types, tests"
+	@echo "make bench   memory, disk and waits, of small schemas; docs/performance.md says how to measure large ones"
 	@echo "make docs    write docs/security.md anew, from the attacks that the tests try"
 	@echo "make format  put the code into shape"
 	@echo "make clean   remove what make made"
@@ -27,6 +28,18 @@ demo: $(READY)
 
 test: $(READY)
 	@$(BIN)/python -m pytest
+
+GIGABYTES ?= 0.1
+MEGABYTES ?= 30
+TIMES ?= 1
+
+bench: bench-memory bench-restore
+
+bench-memory: $(READY)
+	@$(BIN)/python -m benchmarks.memory --gigabytes $(GIGABYTES)
+
+bench-restore: $(READY)
+	@$(BIN)/python -m benchmarks.restore_latency --megabytes $(MEGABYTES) --times $(TIMES)
 
 check: lint types test
 

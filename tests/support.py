@@ -93,11 +93,11 @@ def fresh_database(server: Server) -> Iterator[Database]:
         try:
             yield Database(server)
         finally:
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
             remove_all(connection)
 
 
 def remove_all(connection: psycopg.Connection) -> None:
-    connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
     connection.execute('DROP DATABASE "db.main" WITH (FORCE)')
     for (name,) in connection.execute("SELECT rolname FROM pg_roles WHERE oid >= 16384").fetchall():
         for statement in ("DROP OWNED BY {} CASCADE", "DROP ROLE {}"):
@@ -184,6 +184,7 @@ class Place:
             "LC_ALL": "C.UTF-8",
             "DATABASE_URL": database.url,
             "TENANTS_STORE": f"file://{self.store}",
+            "TENANTS_REHEARSAL": "off",  # what tests try is to reach the live schema; it has its own
         }
 
     def start(self, *arguments: str, **environment: str | None) -> subprocess.Popen[str]:
@@ -241,6 +242,18 @@ class Place:
         assert done.code == 0, done.said
         return str(done.json["url"])
 
+    def snapshot(self, tenant: str = "fruits", **environment: str | None) -> str:
+        """Take a snapshot, and it has to work. Returns its id."""
+        done = self.tenants("snapshot", tenant, "--json", **environment)
+        assert done.code == 0, done.said
+        return str(done.json["id"])
+
+    def lose_server(self) -> None:
+        """The server is lost: another one, empty, takes its place."""
+        with psycopg.connect(self.database.server.url(), autocommit=True) as connection:
+            remove_all(connection)
+            connection.execute('CREATE DATABASE "db.main"')
+
     def stored(self) -> list[str]:
         """All files in the store, whatever they are."""
         return sorted(p.relative_to(self.store).as_posix() for p in self.store.rglob("*") if p.is_file())
@@ -259,7 +272,8 @@ class Place:
         assert database.sql("SELECT datname FROM pg_database WHERE oid >= 16384 AND datname <> %s", [NAME]) == []
         if database.sql("SELECT to_regclass('tenants.swaps')") != [(None,)]:
             assert database.sql("SELECT * FROM tenants.swaps") == []
-        archives = {name.removesuffix(".dump.zst") for name in self.stored() if name.endswith(".dump.zst")}
+        kept = [name.removesuffix(".age") for name in self.stored()]
+        archives = {name.removesuffix(".dump.zst") for name in kept if name.endswith(".dump.zst")}
         manifests = {name.removesuffix(".json") for name in self.stored() if name.endswith(".json")}
         same = {name for name in manifests if json.loads((self.store / f"{name}.json").read_text()).get("archive")}
         assert archives == manifests - same  # what has not changed has no archive of its own

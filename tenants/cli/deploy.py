@@ -1,4 +1,4 @@
-"""plan, deploy, live."""
+"""plan, rehearse, deploy, live."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Any
 import click
 
 from tenants.cli import options, render
-from tenants.core.errors import Pending
+from tenants.core.errors import Pending, TenantsError
+from tenants.core.events import Event
 from tenants.core.names import printable
 from tenants.core.plan import Action, Plan
 from tenants.edges import catalog, postgres
 from tenants.usecases import deploy as deploys
 from tenants.usecases import planning, revisions
+from tenants.usecases import rehearse as rehearsals
 from tenants.usecases.access import Access
 from tenants.usecases.deploy import Options, Result
 
@@ -65,11 +67,7 @@ def _plan_document(found: Plan, sql: str | None) -> dict[str, Any]:
     return {**document, "sql": sql} if sql is not None else document
 
 
-@click.command()
-@click.argument("tenant", nargs=-1)
-@click.option("--no-snapshot", is_flag=True, help="Migrate without a snapshot before: there is no way back then.")
-@click.option("--from-scratch", is_flag=True, help="Accept that a schema which held something is now empty.")
-@click.option(
+timeout_of_migrations = click.option(
     "--timeout",
     type=click.FloatRange(min=1),
     default=Options.timeout,
@@ -77,17 +75,79 @@ def _plan_document(found: Plan, sql: str | None) -> dict[str, Any]:
     metavar="SECONDS",
     help="How long the migrations of one tenant may take.",
 )
+
+
+@click.command()
+@click.argument("tenant", nargs=-1)
+@timeout_of_migrations
+@options.wait
+@options.as_json
+def rehearse(tenant: tuple[str, ...], timeout: float, wait: float, as_json: bool) -> int:
+    """Run the pending revisions on a copy of today's data, and nowhere else.
+
+    The folder need not be pushed yet. Of all tenants with something pending, or of those named. No snapshot is taken,
+    and the live schema is not touched. Needs the admin's URL.
+    """
+    answers, failed = [], list[TenantsError]()
+    with options.access("rehearse") as access:
+        access.require_admin("tenants rehearse")
+        survey, tell = planning.survey(access, tenant), render.Progress(tenant)
+        for found in survey.plans:
+            tell(Event(found.tenant, "plan", str(found), failed=found.error is not None))
+            outcome, error = "nothing-pending", found.error
+            if found.action is Action.MIGRATE and not found.empty:
+                error = rehearsals.alone(access, found, survey.folders[found.project], tell, timeout=timeout, wait=wait)
+                outcome = "passed"
+            elif found.pending:
+                outcome = "nothing-there"  # a first deploy: no row that could be in the way
+            if error:
+                outcome = "failed"
+                failed.append(error)
+            answers.append(
+                {
+                    "tenant": found.tenant,
+                    "from": found.start,
+                    "to": found.target,
+                    "outcome": outcome,
+                    "error": error.message if error else None,
+                }
+            )
+    if as_json:
+        render.answer({"rehearsals": answers})
+    for error in failed:
+        click.echo(render.failure(error), err=True)
+    return failed[0].exit_code if failed else 0
+
+
+@click.command()
+@click.argument("tenant", nargs=-1)
+@click.option("--no-snapshot", is_flag=True, help="Migrate without a snapshot before: there is no way back then.")
+@click.option(
+    "--rehearsal/--no-rehearsal",
+    default=True,
+    envvar="TENANTS_REHEARSAL",
+    help="Run the revisions on a copy of today's data first, where one can be made. [default: yes]",
+)
+@click.option("--from-scratch", is_flag=True, help="Accept that a schema which held something is now empty.")
+@timeout_of_migrations
 @options.wait
 @options.as_json
 def deploy(
-    tenant: tuple[str, ...], no_snapshot: bool, from_scratch: bool, timeout: float, wait: float, as_json: bool
+    tenant: tuple[str, ...],
+    no_snapshot: bool,
+    rehearsal: bool,
+    from_scratch: bool,
+    timeout: float,
+    wait: float,
+    as_json: bool,
 ) -> int:
     """Migrate all tenants with something pending, or those named.
 
-    For each: a snapshot first, then all pending revisions in one transaction, in the tenant's own schema as the
-    tenant, then the proof. When anything fails, the schema is as it was and the exit code stops Dokku's deploy.
+    For each: a snapshot first, then a rehearsal on a copy of it, then all pending revisions in one transaction, in the
+    tenant's own schema as the tenant, then the proof. When anything fails, the schema is as it was and the exit code
+    stops Dokku's deploy.
     """
-    wanted = Options(no_snapshot=no_snapshot, from_scratch=from_scratch, wait=wait, timeout=timeout)
+    wanted = Options(no_snapshot=no_snapshot, rehearse=rehearsal, from_scratch=from_scratch, wait=wait, timeout=timeout)
     with options.access("deploy") as access:
         results = deploys.deploy(access, tenant, wanted, render.Progress(tenant))
     if as_json:
@@ -160,4 +220,4 @@ def _mark(access: Access) -> list[str]:
     return catalog.mark_live(access.connection, access.settings.git_rev)
 
 
-COMMANDS = (plan, deploy, live)
+COMMANDS = (plan, rehearse, deploy, live)

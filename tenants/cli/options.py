@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 
 import click
 
@@ -36,8 +38,17 @@ wait = click.option(
 )
 
 
+identity = click.option(
+    "--identity",
+    type=click.Path(path_type=Path, allow_dash=True),
+    metavar="FILE",
+    help="age's identity file, where snapshots are encrypted; - is standard input. [default: $TENANTS_AGE_IDENTITY]",
+)
+
+
 @contextmanager
-def access(purpose: str) -> Iterator[Access]:
+def access(purpose: str, identity: Path | None = None) -> Iterator[Access]:
     """The settings of the environment, and a connection with them."""
-    with open_access(Settings.read(os.environ), purpose) as opened:
+    settings = Settings.read(os.environ)
+    with open_access(replace(settings, identity=identity or settings.identity), purpose) as opened:
         yield opened

@@ -1,12 +1,18 @@
-"""recover."""
+"""recover, move: to another server."""
 
 from __future__ import annotations
+
+import sys
+from pathlib import Path
 
 import click
 
 from tenants.cli import options, render
 from tenants.core.errors import SnapshotError, UsageError
 from tenants.core.manifest import is_server
+from tenants.core.settings import DatabaseUrl
+from tenants.core.units import counted
+from tenants.usecases import move as moves
 from tenants.usecases import recover as recovers
 from tenants.usecases.recover import Recovered
 
@@ -15,8 +21,9 @@ from tenants.usecases.recover import Recovered
 @click.argument("tenant", nargs=-1)
 @click.option("--server", metavar="SERVER", help="The server that is lost, where storage has several.")
 @click.option("--dry-run", is_flag=True, help="Show what would come back. Changes nothing.")
+@options.identity
 @options.as_json
-def recover(tenant: tuple[str, ...], server: str | None, dry_run: bool, as_json: bool) -> int:
+def recover(tenant: tuple[str, ...], server: str | None, dry_run: bool, identity: Path | None, as_json: bool) -> int:
     """Bring back every tenant of a server that is lost, from storage alone, on an empty one.
 
     Those named, or all that had not been dropped: roles, limits, extensions, schemas and data. Each gets a login, whose
@@ -24,7 +31,7 @@ def recover(tenant: tuple[str, ...], server: str | None, dry_run: bool, as_json:
     """
     if server is not None and not is_server(server):
         raise UsageError(f"{server!r} is no server in storage", next="tenants recover --dry-run")
-    with options.access("recover") as access:
+    with options.access("recover", identity) as access:
         if dry_run:
             found = recovers.survey(access, server, tenant)
             if as_json:
@@ -72,4 +79,49 @@ def _answer(done: Recovered, *, as_json: bool) -> None:
         click.echo(render.failure(error, lead=f"{name}   "), err=True)
 
 
-COMMANDS = (recover,)
+@click.command()
+@click.argument("tenant")
+@click.option(
+    "--to",
+    envvar="TENANTS_MOVE_TO",
+    required=True,
+    metavar="URL",
+    help="The admin's URL of the other server; better in the variable TENANTS_MOVE_TO, where no process list shows it.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@options.wait
+@options.as_json
+def move(tenant: str, to: str, yes: bool, wait: float, as_json: bool) -> None:
+    """Take a tenant to another server, a newer one, say.
+
+    It is shut out here while it is copied, and rows and bytes are proven on both sides. Its new DATABASE_URL is shown
+    once. Here it stays as it was, shut out, until you drop it, or let it in again with `tenants resume`.
+    """
+    target = DatabaseUrl.parse(to, "--to")
+    with options.access("move") as access:
+        entry = access.entry(tenant)
+        if not yes:
+            if not sys.stdin.isatty():
+                raise UsageError(
+                    f"{tenant} was not moved: nobody is there to be asked", next=f"tenants move {tenant} --yes"
+                )
+            where = access.settings.database.where
+            click.confirm(f"{entry.name} will be shut out of {where} now. Go on?", abort=True, err=True)
+        moved = moves.move(access, tenant, target, render.Progress([tenant]), wait=wait)
+    if as_json:
+        render.answer(
+            {
+                "tenant": tenant,
+                "login": moved.login,
+                "url": moved.url.text if moved.url else None,
+                "tables": moved.tables,
+                "rows": moved.rows,
+                "seconds": moved.seconds,
+            }
+        )
+    else:
+        click.echo(f"{tenant}   is at {target.where}, {counted(moved.rows, 'row')}. For the app, shown once:")
+        click.echo(f"DATABASE_URL={moved.url.text if moved.url else ''}")
+
+
+COMMANDS = (recover, move)

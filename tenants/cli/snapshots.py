@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -17,8 +17,8 @@ from tenants.core.errors import NoSnapshot, TenantsError, UsageError
 from tenants.core.manifest import Manifest, is_id
 from tenants.core.names import check_name
 from tenants.core.units import seconds, size
+from tenants.usecases import copies, locks
 from tenants.usecases import drill as drills
-from tenants.usecases import locks
 from tenants.usecases import prune as prunes
 from tenants.usecases import restore as restores
 from tenants.usecases import snapshots as taking
@@ -99,16 +99,48 @@ def _document(manifest: Manifest) -> dict[str, Any]:
 @click.argument("tenant")
 @click.argument("snapshot", required=False)
 @options.at
+@click.option("--table", "tables", multiple=True, metavar="TABLE", help="This table alone; may be given several times.")
+@click.option("--into", metavar="OTHER", help="Into another tenant, which is made, instead: a copy.")
+@click.option("--file", type=click.Path(path_type=Path), metavar="FILE", help="From an archive of pg_dump instead.")
+@click.option("--from", "schema", metavar="SCHEMA", help="With --file: the schema in it that is meant.")
+@options.identity
 @options.wait
 @options.as_json
-def restore(tenant: str, snapshot: str | None, at: datetime | None, wait: float, as_json: bool) -> None:
+def restore(
+    tenant: str,
+    snapshot: str | None,
+    at: datetime | None,
+    tables: tuple[str, ...],
+    into: str | None,
+    file: Path | None,
+    schema: str | None,
+    identity: Path | None,
+    wait: float,
+    as_json: bool,
+) -> None:
     """Put a snapshot back, the newest one if none is named, with the app running.
 
-    What is there now is kept twice: as a snapshot, and as a schema that is set aside. Needs the admin's URL.
+    What is there now is kept twice: as a snapshot, and as a schema that is set aside. A single --table changes nothing
+    that is there: one that is gone comes back, and the rows of one that is not come into a table beside it. --into
+    makes a copy. --file takes what pg_dump or dokku-postgres wrote. Needs the admin's URL.
     """
     _check(tenant, snapshot, at)
-    with options.access("restore") as access:
-        done = restores.restore(access, tenant, snapshot, render.Progress([tenant]), at=at, wait=wait)
+    chosen = [option for option in (tables, into, file) if option]
+    if len(chosen) > 1 or (file and (snapshot or at)) or (schema and not file):
+        raise UsageError("these options do not go together", next="tenants restore --help")
+    with options.access("restore", identity) as access:
+        tell = render.Progress([into or tenant])
+        if tables:
+            back = copies.tables(access, tenant, snapshot, tables, tell, at=at, wait=wait)
+            if as_json:
+                render.answer(asdict(back))
+            return
+        if file:
+            done = copies.from_file(access, tenant, file, schema, tell, wait=wait)
+        elif into is not None:
+            done = copies.into(access, tenant, snapshot, into, tell, at=at, wait=wait)
+        else:
+            done = restores.restore(access, tenant, snapshot, tell, at=at, wait=wait)
     if as_json:
         render.answer(
             {
@@ -121,13 +153,13 @@ def restore(tenant: str, snapshot: str | None, at: datetime | None, wait: float,
             }
         )
         return
-    undo = f" Undo: tenants restore {tenant} {done.undo}" if done.undo else ""
+    undo = f" Undo: tenants restore {done.tenant} {done.undo}" if done.undo else ""
+    what = file.name if file else f"a copy of {tenant}" if into else done.snapshot
     click.echo(
-        f"{tenant}   restored to {done.snapshot}, at {done.revision or 'no revision'},"
-        f" in {seconds(done.seconds)}.{undo}"
+        f"{done.tenant}   restored to {what}, at {done.revision or 'no revision'}, in {seconds(done.seconds)}.{undo}"
     )
     if done.without_login:
-        click.echo(f"{tenant}   has no login. The app's DATABASE_URL comes from: tenants login {tenant}")
+        click.echo(f"{done.tenant}   has no login. The app's DATABASE_URL comes from: tenants login {done.tenant}")
 
 
 def _check(tenant: str, snapshot: str | None, at: datetime | None) -> None:
@@ -142,13 +174,21 @@ def _check(tenant: str, snapshot: str | None, at: datetime | None) -> None:
 @click.argument("snapshot", required=False)
 @options.at
 @click.option("--output", metavar="FILE", help="Where to; - for standard output. [default: TENANT-SNAPSHOT.dump]")
+@options.identity
 @options.as_json
-def fetch(tenant: str, snapshot: str | None, at: datetime | None, output: str | None, as_json: bool) -> None:
+def fetch(
+    tenant: str,
+    snapshot: str | None,
+    at: datetime | None,
+    output: str | None,
+    identity: Path | None,
+    as_json: bool,
+) -> None:
     """Write a snapshot, the newest one if none is named, as a plain archive for pg_restore, for a laptop, say."""
     _check(tenant, snapshot, at)
     if output == "-" and as_json:
         raise UsageError("the archive and --json cannot share standard output", next="--output FILE")
-    with options.access("fetch") as access:
+    with options.access("fetch", identity) as access:
         manifest = taking.choose(access, tenant, snapshot, at)
         if output == "-":
             taking.fetch(access, manifest, sys.stdout.buffer)
@@ -186,10 +226,17 @@ def fetch(tenant: str, snapshot: str | None, at: datetime | None, output: str | 
     metavar="SECONDS",
     help="How long the replay of one snapshot may take.",
 )
+@options.identity
 @options.wait
 @options.as_json
 def drill(
-    tenant: tuple[str, ...], snapshot: str | None, again: bool, timeout: float, wait: float, as_json: bool
+    tenant: tuple[str, ...],
+    snapshot: str | None,
+    again: bool,
+    timeout: float,
+    identity: Path | None,
+    wait: float,
+    as_json: bool,
 ) -> int:
     """Prove that snapshots restore: into a scratch database, and compare every table. The live schema is not touched.
 
@@ -199,23 +246,25 @@ def drill(
         raise UsageError(f"which tenant's snapshot is {snapshot!r}?", next="tenants drill NAME --snapshot SNAPSHOT")
     done: list[tuple[str, Drilled]] = []
     failures: dict[str, TenantsError] = {}
-    with options.access("drill") as access:
+    with options.access("drill", identity) as access:
         access.require_admin("tenants drill")
         for name in tenant:
             access.entry(name)
         tell = render.Progress(tenant)
-        for name in tenant or access.entries():
-            try:
-                with locks.tenant_lock(access, name, "drill", tell, wait):
-                    done.append((name, drills.drill(access, name, snapshot, tell, again=again, timeout=timeout)))
-            except NoSnapshot as error:
-                if tenant:
-                    failures[name] = error
-            except TenantsError as error:
-                failures[name] = error
+
+        def work(name: str, _: locks.Lock) -> None:
+            with nullcontext() if tenant else suppress(NoSnapshot):
+                done.append((name, drills.drill(access, name, snapshot, tell, again=again, timeout=timeout)))
+
+        locks.each(access, tenant or access.entries(), "drill", tell, work, failures.__setitem__, wait=wait)
     if as_json:
         drilled = [{"tenant": name, **asdict(one)} for name, one in done]
         render.answer({"drilled": drilled, "failures": {name: error.message for name, error in failures.items()}})
+    return _told(failures)
+
+
+def _told(failures: dict[str, TenantsError]) -> int:
+    """Returns the exit code."""
     for name, failure in failures.items():
         click.echo(render.failure(failure, lead=f"{name}   "), err=True)
     return next((failure.exit_code for failure in failures.values()), 0)
@@ -231,15 +280,18 @@ def prune(tenant: tuple[str, ...], dry_run: bool, wait: float, as_json: bool) ->
 
     The newest one of each tenant stays, and the newest that a drill has proven.
     """
-    done = {}
+    done: dict[str, Pruned] = {}
+    failures: dict[str, TenantsError] = {}
     with options.access("prune") as access:
         access.require_admin("tenants prune")
         for name in tenant:
             access.entry(name)
         tell = render.Progress(tenant)
-        for name in tenant or access.entries():
-            with locks.tenant_lock(access, name, "prune", tell, wait):
-                done[name] = prunes.prune(access, name, tell, dry_run=dry_run)
+
+        def work(name: str, _: locks.Lock) -> None:
+            done[name] = prunes.prune(access, name, tell, dry_run=dry_run)
+
+        locks.each(access, tenant or access.entries(), "prune", tell, work, failures.__setitem__, wait=wait)
     if as_json:
         render.answer({"tenants": {name: _verdicts(found) for name, found in done.items()}})
     else:
@@ -249,7 +301,7 @@ def prune(tenant: tuple[str, ...], dry_run: bool, wait: float, as_json: bool) ->
             for v in found.verdicts
         ]
         render.table(("SNAPSHOT", "TENANT", "REASON", "KEPT BY"), rows)
-    return 0
+    return _told(failures)
 
 
 def _verdicts(found: Pruned) -> dict[str, Any]:

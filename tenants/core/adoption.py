@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tenants.core.names import EXTENSIONS_SCHEMA
+from tenants.core.names import EXTENSIONS_SCHEMA, quoted
 
 VISIBLE = {"pg_catalog", "information_schema", EXTENSIONS_SCHEMA}
 """Schemas that a tenant may use besides its own."""
@@ -159,11 +159,6 @@ def _limits_of(bridges: Sequence[Thing]) -> list[str]:
             " --undo does not bring grants back"
         )
     return notes
-
-
-def quoted(name: str) -> str:
-    """An identifier, quoted."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _named(things: Iterable[Thing], name: str) -> bool:

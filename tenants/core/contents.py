@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-_NAME = rb'(?:"(?:[^"]|"")*"|[^" (.]+)'
+_NAME = rb'(?:"(?:[^"]|"")*"|[^" (.;]+)'
 _COLUMN = rb'(?:"(?:[^"]|"")*"|[^",()\n ]+)'
 _COLUMNS = rb"(?: \(" + _COLUMN + rb"(?:, " + _COLUMN + rb")*\) | +)"
-_BEGINS = re.compile(rb"^COPY (" + _NAME + rb"\." + _NAME + rb")" + _COLUMNS + rb"FROM stdin;\n", re.MULTILINE)
+_ROOT = rb"(^-- load via partition root [^\n]*\n\n)?"
+_BEGINS = re.compile(_ROOT + rb"^COPY (" + _NAME + rb"\." + _NAME + rb")" + _COLUMNS + rb"FROM stdin;\n", re.MULTILINE)
 _SETVAL = re.compile(rb"^SELECT pg_catalog\.setval\('(?:[^']|'')*', [^\n]*\n", re.MULTILINE)
+_EXTENSION = re.compile(
+    rb"^CREATE EXTENSION IF NOT EXISTS (" + _NAME + rb") WITH SCHEMA (" + _NAME + rb");\n", re.MULTILINE
+)
 _END = b"\\.\n"
 _KEPT = 1 << 16
 """Bytes between tables that are kept while a table's beginning is looked for: no statement there is as long."""
@@ -30,6 +35,12 @@ class Contents:
     rows: int
     bytes: int
     sha256: str
+    """Empty where the bucket is not to know it."""
+
+
+def rows_of(tables: Mapping[str, Contents]) -> int:
+    """In all tables."""
+    return sum(found.rows for name, found in tables.items() if name != SEQUENCES)
 
 
 class Tally:
@@ -37,10 +48,13 @@ class Tally:
 
     def __init__(self) -> None:
         self._found: dict[str, Contents] = {}
+        self.extensions: dict[str, str] = {}
+        """The extensions that it asks for, and the schema of each."""
         self._outside, self._carry = b"", b""
         self._table: str | None = None
         self._rows = self._bytes = self._sequences = 0
         self._digest, self._values = hashlib.sha256(), hashlib.sha256()
+        self._scattered, self._sums = False, dict[str, int]()
 
     def feed(self, piece: bytes) -> None:
         while piece:
@@ -63,12 +77,15 @@ class Tally:
             return b""
         self._note(text[: begins.start()])
         self._outside, self._carry = b"", b"\n"
-        self._table = begins[1].decode("utf-8", "replace")
+        self._table = begins[2].decode("utf-8", "replace")
+        self._scattered = begins[1] is not None
         self._rows = self._bytes = 0
         self._digest = hashlib.sha256()
         return text[begins.end() :]
 
     def _note(self, text: bytes) -> None:
+        for name, schema in _EXTENSION.findall(text):
+            self.extensions[_unquoted(name)] = _unquoted(schema)
         for line in _SETVAL.findall(text):
             self._values.update(line)
             self._sequences += 1
@@ -83,11 +100,39 @@ class Tally:
             return b""
         self._count(text[1 : end + 1])
         assert self._table is not None
-        self._found[self._table] = Contents(self._rows, self._bytes, self._digest.hexdigest())
+        if self._scattered:
+            self._add(self._table)
+        else:
+            self._found[self._table] = Contents(self._rows, self._bytes, self._digest.hexdigest())
         self._table = None
         return text[end + 1 + len(_END) :]
 
     def _count(self, data: bytes) -> None:
         self._rows += data.count(b"\n")
         self._bytes += len(data)
-        self._digest.update(data)
+        if self._scattered:
+            self._sum(data)
+        else:
+            self._digest.update(data)
+
+    def _sum(self, data: bytes) -> None:
+        """Rows that come in another order, and in other partitions, once they have been restored: where they are
+        hashed by an enum, whose values have other numbers in each database. All partitions count as their root."""
+        assert self._table is not None
+        *lines, rest = data.split(b"\n")
+        for line in lines:
+            self._digest.update(line)
+            digest = int.from_bytes(self._digest.digest())
+            self._sums[self._table] = (self._sums.get(self._table, 0) + digest) % (1 << 256)
+            self._digest = hashlib.sha256()
+        self._digest.update(rest)
+
+    def _add(self, table: str) -> None:
+        former, total = self._found.get(table), self._sums.get(table, 0)
+        rows, size = (former.rows, former.bytes) if former else (0, 0)
+        self._found[table] = Contents(rows + self._rows, size + self._bytes, f"{total:064x}")
+
+
+def _unquoted(name: bytes) -> str:
+    text = name.decode("utf-8", "replace")
+    return text[1:-1].replace('""', '"') if text.startswith('"') else text

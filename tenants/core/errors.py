@@ -5,6 +5,7 @@
     │   ├── BadName
     │   ├── SettingsError       2  an environment variable, named in the message
     │   └── Refused             2  something that is there is not ours, or not allowed this way
+    │       └── WrongIdentity   2  an encrypted archive that the identity file at hand does not open
     ├── Pending                 3  `plan --check` found something pending, or the audit something wrong
     ├── Locked                  4  somebody else is at work on that tenant
     ├── SnapshotError           5  a snapshot could not be taken, proven or restored
@@ -15,7 +16,7 @@
     └── MigrationError          6
         ├── HistoryError        6  the folder of revisions is not one line of revisions
         ├── StateError          6  the schema is not in a state that the folder can go on from
-    │   └── Unreadable      6  where it is cannot be read now
+        │   └── Unreadable      6  where it is cannot be read now
         └── RevisionFailed      6  a revision ran and failed
 
 A message says what and where. `data` says what state the data is in, where that is in question; `next` is the one
@@ -50,6 +51,10 @@ class SettingsError(UsageError):
 
 
 class Refused(UsageError):
+    pass
+
+
+class WrongIdentity(Refused):
     pass
 
 

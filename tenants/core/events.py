@@ -11,6 +11,7 @@ Stage = Literal[
     "create",
     "lock",
     "snapshot",
+    "rehearse",
     "migrate",
     "prove",
     "record",
@@ -21,6 +22,7 @@ Stage = Literal[
     "suspend",
     "adopt",
     "drill",
+    "move",
     "audit",
 ]
 

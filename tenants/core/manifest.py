@@ -3,6 +3,7 @@
 In storage, below the prefix of TENANTS_STORE:
 
     <server>/<tenant>/<id>.dump.zst    pg_dump's custom archive, through zstd
+    <server>/<tenant>/<id>.dump.zst.age   the same, encrypted for age's recipients
     <server>/<tenant>/<id>.json        the manifest; written last, and only if there is none: without it, no snapshot
     <server>/<tenant>/<id>.proof       what a drill that restored it has found
 
@@ -23,12 +24,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from tenants.core.contents import SEQUENCES, Contents
+from tenants.core.contents import Contents, rows_of
 from tenants.core.errors import SnapshotError
 from tenants.core.names import MAX_LENGTH
 
 FORMAT = 1
-ARCHIVE = ".dump.zst"
+ARCHIVE, SEALED = ".dump.zst", ".dump.zst.age"
 _ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-z]{6}")
 _SERVER = re.compile(r"[0-9a-z]{12}")
 
@@ -57,12 +58,14 @@ class Manifest:
     raw_size: int
     """Bytes of the archive before compression."""
     raw_sha256: str
+    """Of the archive before compression. Empty where the archive is encrypted, as are all digests of what is in it: a
+    bucket that cannot read the rows must not be able to guess at them either."""
     grantees: tuple[str, ...] = ()
     """Roles other than the owner that the archive grants something to: they must exist when it is restored."""
     archive: str | None = None
     """The id of the snapshot of this tenant whose archive this is, too; None if it has one of its own."""
     content_sha256: str | None = None
-    """Of the SQL that pg_restore makes of the archive: the same for the same content."""
+    """Of the SQL that pg_restore makes of the archive: the same for the same content. None where it is encrypted."""
     tables: Mapping[str, Contents] = field(default_factory=dict)
     """What pg_restore has found in the archive, by quoted name."""
     limits: Mapping[str, str | int] = field(default_factory=dict)
@@ -72,16 +75,18 @@ class Manifest:
     """Those that tenants may use on that server."""
     schema: str | None = None
     """The schema that the archive holds, where that is not the tenant's own: what was there before an adoption."""
+    recipients: tuple[str, ...] = ()
+    """age's public keys that the archive is encrypted for; none: it is not."""
 
     @property
     def key(self) -> str:
         """Where its archive lies."""
-        return archive_key(self.server, self.tenant, self.archive or self.id)
+        return archive_key(self.server, self.tenant, self.archive or self.id, SEALED if self.recipients else ARCHIVE)
 
     @property
     def rows(self) -> int:
         """In all tables."""
-        return sum(found.rows for name, found in self.tables.items() if name != SEQUENCES)
+        return rows_of(self.tables)
 
     @property
     def revision(self) -> str | None:
@@ -106,8 +111,8 @@ class Manifest:
             known = {name: document[name] for name in cls.__dataclass_fields__ if name in document}
             for moment in ("created_at", "verified_at"):
                 known[moment] = datetime.fromisoformat(known[moment]).astimezone(UTC)
-            known = {"grantees": [], "extensions": [], **known}
-            for texts in ("heads", "grantees", "extensions"):
+            known = {"grantees": [], "extensions": [], "recipients": [], **known}
+            for texts in ("heads", "grantees", "extensions", "recipients"):
                 if not isinstance(known[texts], list):
                     raise ValueError(texts)
                 known[texts] = tuple(known[texts])
@@ -128,12 +133,16 @@ class Manifest:
     def _check_types(self) -> None:
         contents = self.tables.values()
         texts = (self.project, self.reason, self.database, self.server_version, self.client_version, self.tool_version)
-        digests = (self.sha256, self.raw_sha256, *(found.sha256 for found in contents))
+        digests = [self.sha256]
+        within = [self.raw_sha256, *(found.sha256 for found in contents)]
+        if not self.recipients or any(within):
+            digests += within
         counts = (self.size, self.raw_size, *(count for found in contents for count in (found.rows, found.bytes)))
         names = (*texts, *self.grantees, *self.extensions, *self.limits)
         if not (
             all(isinstance(text, str) and len(text.encode()) < 200 for text in names)
             and all(isinstance(name, str) and len(name.encode()) < 300 for name in (*self.heads, *self.tables))
+            and all(isinstance(key, str) and len(key) < 2000 for key in self.recipients)
             and all(type(value) in (str, int) and len(str(value)) < 40 for value in self.limits.values())
             and type(self.app_role) is bool
             and (self.archive is None or is_id(self.archive))
@@ -169,8 +178,8 @@ def is_server(text: str) -> bool:
     return bool(_SERVER.fullmatch(text))
 
 
-def archive_key(server: str, tenant: str, id: str) -> str:  # noqa: A002
-    return f"{server}/{tenant}/{id}{ARCHIVE}"
+def archive_key(server: str, tenant: str, id: str, suffix: str = ARCHIVE) -> str:  # noqa: A002
+    return f"{server}/{tenant}/{id}{suffix}"
 
 
 def manifest_key(server: str, tenant: str, id: str) -> str:  # noqa: A002

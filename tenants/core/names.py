@@ -74,7 +74,7 @@ def reader_name(name: str) -> str:
 
 def deploy_role_name(tenant: str, token: str) -> str:
     """The name of a short-lived role that acts as `tenant`."""
-    return f"{tenant}~deploy~{token}"
+    return f"{deploy_role_prefix(tenant)}{token}"
 
 
 def deploy_role_prefix(tenant: str) -> str:
@@ -84,7 +84,7 @@ def deploy_role_prefix(tenant: str) -> str:
 
 def scratch_name(tenant: str, token: str) -> str:
     """The name of a database, and of the role that owns it, in which a snapshot of `tenant` is tried out."""
-    return f"{tenant}~scratch~{token}"
+    return f"{scratch_prefix(tenant)}{token}"
 
 
 def scratch_prefix(tenant: str) -> str:
@@ -94,7 +94,7 @@ def scratch_prefix(tenant: str) -> str:
 
 def visitor_role_name(tenant: str, token: str) -> str:
     """The name of the short-lived role of somebody who has a look with psql."""
-    return f"{tenant}~connect~{token}"
+    return f"{visitor_role_prefix(tenant)}{token}"
 
 
 def visitor_role_prefix(tenant: str) -> str:
@@ -112,6 +112,11 @@ def aside_name(tenant: str, moment: datetime) -> str:
     return f"{aside_prefix(tenant)}{moment.astimezone(UTC):%Y%m%dT%H%M%S}"
 
 
+def restored_name(table: str, moment: datetime) -> str:
+    """The name of a table with the rows that `table` had, which is there still. PostgreSQL's limit is 63 bytes."""
+    return f"{table.encode()[:46].decode(errors='ignore')}~{moment.astimezone(UTC):%Y%m%dT%H%M%S}"
+
+
 def aside_moment(schema: str) -> datetime | None:
     """When the schema was set aside; None if its name is not one that `aside_name` gives."""
     _, mark, stamp = schema.partition("~before~")
@@ -119,6 +124,11 @@ def aside_moment(schema: str) -> datetime | None:
         return datetime.strptime(stamp, "%Y%m%dT%H%M%S").replace(tzinfo=UTC) if mark else None
     except ValueError:
         return None
+
+
+def quoted(name: str) -> str:
+    """An identifier, quoted."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def printable(text: str) -> str:

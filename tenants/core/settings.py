@@ -13,6 +13,8 @@ from tenants.core.errors import SettingsError
 STORAGE_SECRETS = ("AWS_", "TENANTS_")
 """What the names of variables begin with that project code never gets to see."""
 
+RECIPIENTS, IDENTITY = "TENANTS_AGE_RECIPIENTS", "TENANTS_AGE_IDENTITY"
+
 
 @dataclass(frozen=True)
 class DatabaseUrl:
@@ -154,6 +156,10 @@ class Settings:
     store: StoreUrl | None
     migrations: Path
     git_rev: str | None
+    recipients: tuple[str, ...]
+    """age's public keys that snapshots are encrypted for; none: they are not."""
+    identity: Path | None
+    """age's identity file, which opens them."""
     environment: Mapping[str, str] = field(repr=False)
 
     @classmethod
@@ -177,6 +183,8 @@ class Settings:
             store=target,
             migrations=Path(environment.get("TENANTS_MIGRATIONS", "").strip() or "migrations").absolute(),
             git_rev=_git_rev(environment.get("GIT_REV", "")),
+            recipients=tuple(filter(None, map(str.strip, re.split(r"[,\n]", environment.get(RECIPIENTS, ""))))),
+            identity=Path(identity) if (identity := environment.get(IDENTITY, "").strip()) else None,
             environment=dict(environment),
         )
 

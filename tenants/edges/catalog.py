@@ -322,10 +322,11 @@ def mark_live(connection: Connection, git_rev: str) -> list[str]:
     return sorted(row[0] for row in connection.execute(query, [git_rev]))
 
 
-def add_snapshot(connection: Connection, manifest: Manifest) -> None:
+def add_snapshot(connection: Connection, manifest: Manifest, content: str) -> None:
+    """`content` is the digest of what is in it, which a bucket that cannot read that is not told."""
     connection.execute(
-        """INSERT INTO tenants.snapshots (id, tenant, created_at, revision, bytes, sha256, verified_at)
-           VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING""",
+        """INSERT INTO tenants.snapshots (id, tenant, created_at, revision, bytes, sha256, verified_at, content)
+           VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING""",
         [
             manifest.id,
             manifest.tenant,
@@ -334,8 +335,16 @@ def add_snapshot(connection: Connection, manifest: Manifest) -> None:
             manifest.size,
             manifest.sha256,
             manifest.verified_at,
+            content,
         ],
     )
+
+
+def content_of(connection: Connection, tenant: str, id_: str) -> str | None:
+    """The digest of what is in the snapshot, if it was taken here."""
+    query = "SELECT content FROM tenants.snapshots WHERE (tenant, id) = (%s, %s)"
+    row = connection.execute(query, [tenant, id_]).fetchone()
+    return str(row[0]) if row and row[0] else None
 
 
 def note_proven(connection: Connection, tenant: str, id_: str) -> None:

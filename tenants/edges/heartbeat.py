@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.error import URLError
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
 
 from tenants import __version__
 from tenants.core.errors import SettingsError
@@ -25,9 +23,11 @@ def check(url: str, variable: str) -> str:
 
 def beat(url: str) -> str | None:
     """Call the URL. Returns why it could not be done, None if it was; never raises for that."""
+    from urllib.request import Request, urlopen  # here, since every command imports this module and one needs it
+
     request = Request(url, headers={"User-Agent": f"dokku-tenants/{__version__}"})  # noqa: S310  # checked above
     try:
         with urlopen(request, timeout=SECONDS):  # noqa: S310
             return None
-    except (URLError, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         return str(getattr(error, "reason", error))

@@ -197,8 +197,11 @@ def error_text(error: psycopg.Error) -> str:
     return " ".join(" ".join(filter(None, (primary, error.diag.message_detail))).split())
 
 
-def failed(error: psycopg.Error) -> TenantsError:
-    """For what a statement of ours may meet at any time: a connection that ends, a disk that is full."""
+def failed(error: psycopg.Error | TenantsError) -> TenantsError:
+    """For what a statement of ours may meet at any time: a connection that ends, a disk that is full. An error that is
+    ours is that."""
+    if isinstance(error, TenantsError):
+        return error
     text = printable(error_text(error))
     if isinstance(error, pg.LockNotAvailable | pg.QueryCanceled):
         return TenantsError(
@@ -305,11 +308,6 @@ def end_sessions(connection: Connection, roles: Sequence[str], *, seconds: float
     )
 
 
-def quoted(identity: LiteralString) -> sql.SQL:
-    """An identity as the server wrote it, quoted, in its catalogs."""
-    return sql.SQL(identity)
-
-
 def free_disk(connection: Connection) -> int | None:
     """Bytes that are free where the server keeps its data, as df(1) tells a superuser; None where it does not."""
     try:
@@ -323,7 +321,7 @@ def free_disk(connection: Connection) -> int | None:
 
 
 def raw(text: LiteralString) -> sql.SQL:
-    """A constant part of a statement."""
+    """A part of a statement as it is: a constant, or an identity that the server quoted."""
     return sql.SQL(text)
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tenants.core.errors import MigrationError, Refused, StateError, TenantsError, UsageError
-from tenants.core.names import check_name
+from tenants.core.names import check_name, quoted
 from tenants.core.plan import Observed
 from tenants.core.settings import DatabaseUrl, Settings
 from tenants.edges import catalog, postgres
@@ -64,6 +64,17 @@ class Access:
             if found == ["schema"]
             else "choose another name for the tenant, or rename what is there",
         )
+
+    @contextmanager
+    def dumping(self, tenant: str, url: DatabaseUrl) -> Iterator[DatabaseUrl]:
+        """The URL that the tenant is dumped with, while `url` acts as it: the same, or, where policies are forced on
+        the owner of a table, one from which they hide nothing. A part of the rows is never dumped: pg_dump refuses."""
+        forced = postgres.scalar(self.connection, "forced", schema=quoted(tenant))
+        if not forced or not self.me.superuser:
+            yield url
+            return
+        with roles.seeing_all(self.connection, self.me, tenant, self.settings.database) as seeing:
+            yield seeing
 
     @contextmanager
     def acting_as(self, tenant: str) -> Iterator[DatabaseUrl]:

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tenants.core import adoption as adoptions
-from tenants.core.adoption import Adoption, Edge, Thing, quoted
+from tenants.core.adoption import Adoption, Edge, Thing
 from tenants.core.errors import Locked, Refused, SnapshotError, UsageError
 from tenants.core.events import Event, Tell
 from tenants.core.history import MAX_ID
-from tenants.core.names import CATALOG_SCHEMA, app_role_name, check_name
+from tenants.core.names import CATALOG_SCHEMA, app_role_name, check_name, quoted
 from tenants.core.units import counted, seconds
 from tenants.edges import catalog, folder, postgres, sql
 from tenants.edges.catalog import Entry, Record

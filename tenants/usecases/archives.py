@@ -11,24 +11,24 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import IO, cast
 
 import zstandard
 
-from tenants.core.adoption import quoted
-from tenants.core.contents import Contents, Tally
-from tenants.core.errors import ProgramError, SnapshotError
+from tenants.core.contents import Tally
+from tenants.core.errors import ProgramError, SnapshotError, WrongIdentity
 from tenants.core.events import Event, Tell
 from tenants.core.manifest import Manifest
+from tenants.core.names import quoted
 from tenants.core.settings import DatabaseUrl
 from tenants.core.units import size
-from tenants.edges import programs
-from tenants.edges.programs import Programs
-from tenants.edges.store import Store, Writer
+from tenants.edges import age, programs
+from tenants.edges.programs import PIECE, Programs
+from tenants.edges.store import Store
 
 ZSTD_LEVEL = 3
-PIECE = 1 << 20
 LOCK_WAIT = "30s"
 """How long pg_dump waits for a table that somebody has locked."""
 
@@ -68,20 +68,29 @@ def dump(
     key: str,
     tell: Tell,
     *,
+    recipients: Sequence[str],
     unless: str | None,
 ) -> Sent:
-    """Dump into storage, unless the content is that of the digest `unless`: then nothing is stored."""
+    """Dump into storage, encrypted for the recipients if there are any, unless the content is that of the digest
+    `unless`: then nothing is stored."""
     sent = Sent()
     arguments = ["--format=custom", "--compress=0", f"--lock-wait-timeout={LOCK_WAIT}"]
     arguments.append(f"--schema={quoted(schema or tenant)}")
     if schema:
         arguments += ["--no-privileges", *(f"--exclude-table={quoted(s)}.{quoted(name)}" for s, name in without)]
     with suppress(_UnchangedError), tempfile.TemporaryFile() as complaints, store.writer(key) as writer:
+
+        def send(data: bytes) -> None:
+            sent.digest.update(data)
+            sent.size += len(data)
+            writer.write(data)
+
         with (
+            age.sealing(recipients, send) if recipients else nullcontext(send) as write,
             programs.start(client, "pg_dump", *arguments, url=url, stderr=complaints) as dumping,
             _reading(client, complaints) as reading,
         ):
-            pieces = _sending(dumping, sent, writer, lambda text: tell(Event(tenant, "snapshot", text, live=True)))
+            pieces = _sending(dumping, sent, write, lambda text: tell(Event(tenant, "snapshot", text, live=True)))
             for text in programs.through(reading, pieces):
                 sent.text.feed(text)
             if dumping.wait() != 0:
@@ -104,27 +113,26 @@ def _reading(client: Programs, complaints: IO[bytes]) -> AbstractContextManager[
 
 
 def _sending(
-    process: subprocess.Popen[bytes], sent: Sent, writer: Writer, show: Callable[[str], None]
+    process: subprocess.Popen[bytes], sent: Sent, write: Callable[[bytes], object], show: Callable[[str], None]
 ) -> Iterator[bytes]:
     """What the process writes, on its way into storage."""
     compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True).compressobj()
-
-    def send(data: bytes) -> None:
-        sent.digest.update(data)
-        sent.size += len(data)
-        writer.write(data)
-
-    assert process.stdout
     shown = time.monotonic()
-    while piece := process.stdout.read(PIECE):
+    for piece in _read(process):
         sent.raw_digest.update(piece)
         sent.raw_size += len(piece)
-        send(compressor.compress(piece))
+        write(compressor.compress(piece))
         yield piece
         if time.monotonic() - shown > 0.2:
             shown = time.monotonic()
             show(f"{size(sent.raw_size)} read, {size(sent.size)} sent")
-    send(compressor.flush())
+    write(compressor.flush())
+
+
+def _read(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
+    assert process.stdout
+    while piece := process.stdout.read(PIECE):
+        yield piece
 
 
 def _complaint(file: IO[bytes]) -> str:
@@ -144,21 +152,15 @@ def read_back(store: Store, manifest: Manifest) -> None:
         )
 
 
-def dumped(client: Programs, url: DatabaseUrl, schema: str) -> dict[str, Contents]:
-    """What is in a schema now, as an archive of it would have it. Nothing is stored. Raises ProgramError."""
-
-    def pieces(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
-        assert process.stdout
-        while piece := process.stdout.read(PIECE):
-            yield piece
-
-    arguments = ["--format=custom", "--compress=0", f"--schema={quoted(schema)}"]
+def dumping(client: Programs, url: DatabaseUrl, schema: str, *, tables: Sequence[str] = ()) -> Iterator[bytes]:
+    """An archive of the schema, or of those tables in it, as it is now. Nothing is stored. Raises ProgramError."""
+    which = [f"--table={quoted(schema)}.{quoted(table)}" for table in tables] or [f"--schema={quoted(schema)}"]
     with tempfile.TemporaryFile() as complaints:
+        arguments = ["--format=custom", "--compress=0", *which]
         with programs.start(client, "pg_dump", *arguments, url=url, stderr=complaints) as process:
-            found = contents(client, schema, pieces(process)).tally.done()
+            yield from _read(process)
             if process.wait() != 0:
                 raise ProgramError(f"pg_dump of {schema} failed: {_complaint(complaints)}")
-    return found
 
 
 def contents(client: Programs, what: str, pieces: Iterable[bytes]) -> Text:
@@ -174,11 +176,12 @@ def contents(client: Programs, what: str, pieces: Iterable[bytes]) -> Text:
     return text
 
 
-def archive(store: Store, manifest: Manifest) -> Iterator[bytes]:
-    """The snapshot's archive as pg_restore takes it, decompressed and compared with the manifest as it passes.
+def archive(store: Store, manifest: Manifest, identity: Path | None) -> Iterator[bytes]:
+    """The snapshot's archive as pg_restore takes it, opened, decompressed and compared with the manifest as it passes.
 
-    Raises SnapshotError at the latest before the last piece is handed out, if a byte is not what it was. Memory is
-    bounded whatever the object holds.
+    Raises SnapshotError at the latest before the last piece is handed out, if a byte is not what it was; WrongIdentity
+    or Refused before the first one, if it is encrypted and `identity` does not open it. Memory is bounded whatever the
+    object holds.
     """
     key = manifest.key
     damaged = SnapshotError(
@@ -188,7 +191,12 @@ def archive(store: Store, manifest: Manifest) -> Iterator[bytes]:
     source = _Counted(store.read(key), manifest.size)
     raw, last = 0, b""
     try:
-        with zstandard.ZstdDecompressor(max_window_size=128 << 20).stream_reader(cast("IO[bytes]", source)) as reader:
+        with (
+            age.opening(source, identity, f"snapshot {manifest.id}")
+            if manifest.recipients
+            else nullcontext(cast("IO[bytes]", source)) as opened,
+            zstandard.ZstdDecompressor(max_window_size=128 << 20).stream_reader(opened, closefd=False) as reader,
+        ):
             while piece := reader.read(PIECE):
                 raw += len(piece)
                 if raw > manifest.raw_size:
@@ -196,10 +204,17 @@ def archive(store: Store, manifest: Manifest) -> Iterator[bytes]:
                 if last:
                     yield last
                 last = piece
+            while opened.read(PIECE):
+                pass
+    except WrongIdentity:
+        source.drain()
+        if source.matches(manifest):
+            raise
+        raise damaged from None
     except zstandard.ZstdError:
         raise damaged from None
     source.drain()
-    if (source.count, source.digest.hexdigest(), raw) != (manifest.size, manifest.sha256, manifest.raw_size):
+    if not source.matches(manifest) or raw != manifest.raw_size:
         raise damaged
     yield last
 
@@ -218,6 +233,9 @@ class _Counted:
             self.count += len(self._rest)
         piece, self._rest = (self._rest, b"") if size < 0 else (self._rest[:size], self._rest[size:])
         return piece
+
+    def matches(self, manifest: Manifest) -> bool:
+        return (self.count, self.digest.hexdigest()) == (manifest.size, manifest.sha256)
 
     def drain(self) -> None:
         while self.read():
@@ -238,12 +256,13 @@ def replay(
     first: str | None = None,
     last: bytes = b"",
     seconds: float | None = None,
+    seen: Callable[[bytes], object] | None = None,
 ) -> None:
     """Replay an archive as one transaction: pg_restore turns it into SQL, psql runs it. psql commits when its input
     ends, and its input ends only when all pieces have been handed out, so what is wrong with them undoes it all.
 
-    `first` is run before, `last` after it, in the same transaction. Raises ProgramError with what the programs said, or
-    that it was given up after `seconds`.
+    `first` is run before, `last` after it, in the same transaction; `seen` is told the text as it passes. Raises
+    ProgramError with what the programs said, or that it was given up after `seconds`.
     """
     before = [f"--command={first}"] if first else []
     arguments = ["--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1", *before, "--file=-"]
@@ -270,42 +289,43 @@ def replay(
     ):
         assert psql.stdin
         broken = False
-        watch = _watch([psql, pg_restore], seconds)
-        try:
-            for piece in _text(pg_restore, pieces, server_version):
-                psql.stdin.write(piece)
-        except BrokenPipeError:
-            broken = True
-        if broken or pg_restore.wait() != 0:
-            late = watch is not None and not watch.is_alive()
-            psql.kill()
-            psql.wait()
-            raise ProgramError(f"it was given up after {seconds:.0f} s" if late else _complaint(complaints))
-        with suppress(BrokenPipeError):
-            psql.stdin.write(last)
-            psql.stdin.close()
-        failed = psql.wait() != 0
-        if watch and not watch.is_alive() and failed:
-            raise ProgramError(f"it was given up after {seconds:.0f} s")
-        if watch:
-            watch.cancel()
+        with _deadline([psql, pg_restore], seconds) as late:
+            try:
+                for piece in _text(pg_restore, pieces, server_version):
+                    if seen:
+                        seen(piece)
+                    psql.stdin.write(piece)
+            except BrokenPipeError:
+                broken = True
+            if broken or pg_restore.wait() != 0:
+                psql.kill()
+            else:
+                with suppress(BrokenPipeError):
+                    psql.stdin.write(last)
+                    psql.stdin.close()
+            failed = psql.wait() != 0
         if failed:
-            raise ProgramError(_complaint(complaints))
+            raise ProgramError(f"it was given up after {seconds:.0f} s" if late.is_set() else _complaint(complaints))
 
 
-def _watch(processes: Sequence[subprocess.Popen[bytes]], seconds: float | None) -> threading.Timer | None:
-    """Ends the processes after the time: a function that an archive sets off may never come back."""
-    if seconds is None:
-        return None
+@contextmanager
+def _deadline(processes: Sequence[subprocess.Popen[bytes]], seconds: float | None) -> Iterator[threading.Event]:
+    """Ends the processes after the time, and sets the event: a function that an archive sets off may never end."""
+    late = threading.Event()
 
     def end() -> None:
+        late.set()
         for process in processes:
             process.kill()
 
-    watch = threading.Timer(seconds, end)
+    watch = threading.Timer(seconds if seconds is not None else 0, end)
     watch.daemon = True
-    watch.start()
-    return watch
+    if seconds is not None:
+        watch.start()
+    try:
+        yield late
+    finally:
+        watch.cancel()
 
 
 def _text(process: subprocess.Popen[bytes], pieces: Iterable[bytes], server_version: int) -> Iterator[bytes]:

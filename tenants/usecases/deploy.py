@@ -1,4 +1,4 @@
-"""Deploy: plan, lock, snapshot, migrate, prove, record. What happens on every push."""
+"""Deploy: plan, lock, snapshot, rehearse, migrate, prove, record. What happens on every push."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tenants.core.errors import MigrationError, SnapshotError, TenantsError
+from tenants.core.errors import MigrationError, Refused, SnapshotError, TenantsError
 from tenants.core.events import Event, Stage, Tell
-from tenants.core.names import printable
+from tenants.core.manifest import Manifest
+from tenants.core.names import printable, quoted
 from tenants.core.plan import Action, Plan
 from tenants.core.settings import DatabaseUrl
 from tenants.core.units import counted, seconds
 from tenants.edges import catalog, postgres, sandbox
 from tenants.edges.catalog import Record
 from tenants.edges.projectcode import Ran
-from tenants.usecases import audit, locks, planning, provision, revisions, snapshots
+from tenants.usecases import audit, locks, planning, provision, rehearse, revisions, snapshots
 from tenants.usecases.access import Access
 
 
@@ -26,6 +27,8 @@ class Options:
     """What a person may ask for in one call."""
 
     no_snapshot: bool = False
+    rehearse: bool = True
+    """Whether the revisions run on a copy first, where one can be made."""
     from_scratch: bool = False
     wait: float = locks.WAIT
     """Seconds to wait for the tenant's lock."""
@@ -109,7 +112,7 @@ class _Deploy:
                         raise
                     self._record(None)
         except (TenantsError, postgres.DatabaseError) as cause:
-            error = cause if isinstance(cause, TenantsError) else postgres.failed(cause)
+            error = postgres.failed(cause)
             self.result.outcome, self.result.error = "failed", error
             error.data = error.data or f"untouched, at {self.result.end or 'nothing yet'}"
             self.tell(Event(self.plan.tenant, self.stage, f"FAILED: {error.message}", failed=True))
@@ -133,7 +136,10 @@ class _Deploy:
         with access.acting_as(name) as url:
             if not self.plan.empty and not self.options.no_snapshot:
                 with self._stage("snapshot"):
-                    self._snapshot(url)
+                    manifest = self._snapshot(url)
+                if self.options.rehearse:
+                    with self._stage("rehearse"):
+                        self._rehearse(url, manifest)
             lock.check()
             elsewhere = self._elsewhere()
             with self._stage("migrate"):
@@ -151,15 +157,27 @@ class _Deploy:
         finally:
             self.stages[stage] = time.monotonic() - began
 
-    def _snapshot(self, url: DatabaseUrl) -> None:
+    def _snapshot(self, url: DatabaseUrl) -> Manifest:
         try:
             entry = self.access.entry(self.plan.tenant)
-            self.result.snapshot = snapshots.take(self.access, url, entry, "deploy", self.tell).id
+            manifest = snapshots.take(self.access, url, entry, "deploy", self.tell)
         except TenantsError as error:
             error.data = f"untouched, at {self.plan.start or 'nothing yet'}: not migrated without a snapshot"
             if not isinstance(error, SnapshotError):  # no store is set, say
                 raise SnapshotError(error.message, next=error.next, data=error.data) from None
             raise
+        self.result.snapshot = manifest.id
+        return manifest
+
+    def _rehearse(self, url: DatabaseUrl, manifest: Manifest) -> None:
+        access, plan, why = self.access, self.plan, "it takes the admin's URL, which makes a database for the copy"
+        if not access.own:
+            try:
+                rehearse.rehearse(access, plan, self.folder, url, manifest, self.tell, timeout=self.options.timeout)
+                return
+            except Refused as error:  # no right to make a database, no room for one
+                why = error.message
+        self.tell(Event(plan.tenant, "rehearse", f"skipped: {why}"))
 
     def _notice(self, kind: str, text: str) -> None:
         if kind == "waits":
@@ -235,7 +253,7 @@ class _Deploy:
         return seen.current
 
     def _fingerprint(self) -> str:
-        return str(postgres.scalar(self.access.connection, "fingerprint", schema=f'"{self.plan.tenant}"'))
+        return str(postgres.scalar(self.access.connection, "fingerprint", schema=quoted(self.plan.tenant)))
 
     def _elsewhere(self) -> set[str]:
         found = postgres.rows(self.access.connection, "owned_elsewhere", tenant=self.plan.tenant)

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from tenants.core import manifest as manifests
@@ -20,6 +20,7 @@ from tenants.core.contents import Contents
 from tenants.core.errors import AlreadyThere, ProgramError, SnapshotError, StorageError, UsageError
 from tenants.core.events import Event, Tell
 from tenants.core.manifest import Manifest
+from tenants.core.names import EXTENSIONS_SCHEMA
 from tenants.core.units import counted, seconds
 from tenants.edges import catalog, postgres, programs
 from tenants.edges.store import Store, require_store
@@ -63,24 +64,28 @@ def drill(
             store.delete(manifests.proof_key(server, name, owner))
     began = time.monotonic()
     client = programs.find(os.environ.get("PATH", ""), access.me.version // 10000)
-    with scratch.database(access, name, manifest.extensions, needs=manifest.raw_size * scratch.ROOM) as url:
+    was, extensions = archives.Text(), dict.fromkeys(manifest.extensions, EXTENSIONS_SCHEMA)
+    with scratch.database(access, name, extensions, needs=manifest.raw_size * scratch.ROOM) as url:
         try:
             archives.replay(
                 client,
-                archives.archive(store, manifest),
+                archives.archive(store, manifest, access.settings.identity),
                 url,
                 access.me.version,
                 options=["--no-owner", "--no-acl"],
                 seconds=timeout,
+                seen=was.feed,
             )
-            found = archives.dumped(client, url, name)
+            found = archives.contents(client, name, archives.dumping(client, url, name)).tally.done()
         except ProgramError as error:
             raise SnapshotError(
                 f"snapshot {manifest.id} does not restore: {error.message}",
                 data=f"{name} is untouched",
                 next=f"take another one, and drill that: tenants snapshot {name} && tenants drill {name}",
             ) from None
-    if differing := _differences(manifest.tables, found):
+    expected = was.tally.done()
+    differing = differences(_as_told(manifest, expected), expected) or differences(expected, found)
+    if differing:
         raise SnapshotError(
             f"snapshot {manifest.id} comes back otherwise than it was taken: {'; '.join(differing[:5])}",
             data=f"{name} is untouched",
@@ -98,7 +103,8 @@ def drill(
     return Drilled(manifest.id, False, tables, manifest.rows, round(took, 3))
 
 
-def _differences(expected: Mapping[str, Contents], found: Mapping[str, Contents]) -> list[str]:
+def differences(expected: Mapping[str, Contents], found: Mapping[str, Contents]) -> list[str]:
+    """What has become of the tables, in words."""
     differing = []
     for table in sorted(set(expected) | set(found)):
         was, now = expected.get(table), found.get(table)
@@ -109,6 +115,16 @@ def _differences(expected: Mapping[str, Contents], found: Mapping[str, Contents]
         elif was != now:
             differing.append(f"{table} has other values")
     return differing
+
+
+def _as_told(manifest: Manifest, found: Mapping[str, Contents]) -> dict[str, Contents]:
+    """What the manifest says of the tables; the digests that it keeps to itself, as they were found."""
+    if not manifest.recipients:
+        return dict(manifest.tables)
+    return {
+        name: replace(told, sha256=found[name].sha256) if name in found else told
+        for name, told in manifest.tables.items()
+    }
 
 
 def _write_proof(

@@ -11,12 +11,12 @@ import random
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 
-from tenants.core.errors import Locked
+from tenants.core.errors import Locked, TenantsError
 from tenants.core.events import Event, Tell
 from tenants.core.names import printable
 from tenants.edges import postgres
@@ -69,6 +69,26 @@ def tenant_lock(access: Access, tenant: str, why: str, tell: Tell, wait: float =
                 told = True
             time.sleep(random.uniform(0.1, 0.3))  # noqa: S311
         yield Lock(connection, tenant)
+
+
+def each(
+    access: Access,
+    names: Iterable[str],
+    why: str,
+    tell: Tell,
+    work: Callable[[str, Lock], object],
+    failed: Callable[[str, TenantsError], object],
+    *,
+    wait: float = WAIT,
+) -> None:
+    """Do the work for one tenant after the other, each under its lock. One that fails is told to `failed`, and does not
+    stop the others."""
+    for name in names:
+        try:
+            with tenant_lock(access, name, why, tell, wait) as lock:
+                work(name, lock)
+        except (TenantsError, postgres.DatabaseError) as error:
+            failed(name, postgres.failed(error))
 
 
 def holder(connection: Connection, key: int) -> str:

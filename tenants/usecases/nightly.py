@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +10,8 @@ from tenants.core import schedule as schedules
 from tenants.core.errors import Locked, Refused, StateError, TenantsError
 from tenants.core.events import Event, Tell
 from tenants.core.names import aside_moment
-from tenants.edges import catalog, postgres
+from tenants.core.units import counted
+from tenants.edges import catalog, notify, postgres
 from tenants.edges import heartbeat as beats
 from tenants.edges.catalog import Entry
 from tenants.edges.store import require_store
@@ -47,6 +49,7 @@ def nightly(access: Access, schedule: str, tell: Tell, *, again: bool = False, d
     heartbeat = access.settings.environment.get(HEARTBEAT, "").strip()
     if heartbeat:
         beats.check(heartbeat, HEARTBEAT)
+    notifier = notify.Notifier(access.settings.environment.get(notify.VARIABLE, ""))
     connection = access.connection
     period = schedules.last_before(schedules.check(schedule), datetime.now().astimezone())
     key = postgres.lock_key("nightly")
@@ -59,29 +62,38 @@ def nightly(access: Access, schedule: str, tell: Tell, *, again: bool = False, d
         return Report({}, {}, already=done)
     report = Report({}, {})
     failures = report.failures
-    for entry in access.entries().values():
-        try:
-            with locks.tenant_lock(access, entry.name, "nightly", tell) as lock:
-                _one(access, entry, lock, tell, report)
-        except (TenantsError, postgres.DatabaseError) as error:
-            failures[entry.name] = error if isinstance(error, TenantsError) else postgres.failed(error)
-            tell(Event(entry.name, "nightly", f"FAILED: {failures[entry.name].message}", failed=True))
-    for entry in access.entries().values():  # when all have their snapshot
-        if entry.name in report.snapshots:
-            try:
-                with locks.tenant_lock(access, entry.name, "nightly", tell) as lock:
-                    if drills:
-                        _drill(access, entry, tell, report)
-                    lock.check()
-                    _prune(access, entry, tell, report)
-            except (TenantsError, postgres.DatabaseError) as error:
-                failures[entry.name] = error if isinstance(error, TenantsError) else postgres.failed(error)
-                tell(Event(entry.name, "nightly", f"FAILED: {failures[entry.name].message}", failed=True))
+
+    def failed(name: str, error: TenantsError) -> None:
+        failures[name] = error
+        tell(Event(name, "nightly", f"FAILED: {error.message}", failed=True))
+
+    def each(names: Iterable[str], work: Callable[[Entry, locks.Lock], None]) -> None:
+        locks.each(access, names, "nightly", tell, lambda name, lock: work(access.entry(name), lock), failed)
+
+    def prove(entry: Entry, lock: locks.Lock) -> None:
+        if drills:
+            _drill(access, entry, tell, report)
+        lock.check()
+        _prune(access, entry, tell, report)
+
+    each(access.entries(), lambda entry, lock: _one(access, entry, lock, tell, report))
+    each(report.snapshots, prove)
     if not failures:
         catalog.note_nightly(connection, period)
         if heartbeat and (why := beats.beat(heartbeat)):
             tell(Event("nightly", "nightly", f"the heartbeat could not be sent: {why}", failed=True))
+    elif not notifier.tell(*_bad_night(access, report)):
+        tell(Event("nightly", "nightly", "the notification could not be sent", failed=True))
     return report
+
+
+def _bad_night(access: Access, report: Report) -> tuple[str, str]:
+    """Title and text of what people are told."""
+    lines = [f"{name}: {error.message}" for name, error in report.failures.items()]
+    lines.append(f"Snapshots: {len(report.snapshots)}, proven: {len(report.proven)}. Look closer: tenants status")
+    return f"tenants nightly: {counted(len(report.failures), 'tenant')} failed on {access.me.database}", "\n".join(
+        lines
+    )
 
 
 def _one(access: Access, entry: Entry, lock: locks.Lock, tell: Tell, report: Report) -> None:

@@ -75,6 +75,8 @@ def recover(access: Access, server: str | None, names: Sequence[str], tell: Tell
     This server keeps its own name in storage: what it stores from now on lies beside what the lost one has stored.
     """
     found = survey(access, server, names)
+    if access.settings.identity is None and any(manifest.recipients for manifest in found.newest.values()):
+        raise Refused("its snapshots are encrypted", next="name the identity file that opens them: --identity FILE")
     catalog.ensure(access.connection)
     done = Recovered(found.server, dropped=() if names else found.dropped)
     for name in found.damaged:
@@ -85,7 +87,7 @@ def recover(access: Access, server: str | None, names: Sequence[str], tell: Tell
         try:
             done.tenants[name] = (manifest, _one(access, name, manifest, tell))
         except (TenantsError, postgres.DatabaseError) as error:
-            failure = error if isinstance(error, TenantsError) else postgres.failed(error)
+            failure = postgres.failed(error)
             done.failures[name] = failure
             tell(Event(name, "restore", f"FAILED: {failure.message}", failed=True))
     return done
@@ -95,7 +97,7 @@ def _one(access: Access, name: str, manifest: Manifest, tell: Tell) -> Created:
     here = postgres.rows(access.connection, "schemas", names=[name])[0]
     if here["exists"] and not here["empty"]:
         raise Refused(f"schema {name} is here and holds something", next=f"tenants restore {name} {manifest.id}")
-    limits = _limits(manifest)
+    limits = limits_of(manifest)
     provision.create(access, name, manifest.project, tell, limits=limits, app_role=manifest.app_role, with_login=False)
     for extension in manifest.extensions:
         try:
@@ -106,7 +108,7 @@ def _one(access: Access, name: str, manifest: Manifest, tell: Tell) -> Created:
     return provision.create(access, name, None, tell)
 
 
-def _limits(manifest: Manifest) -> Limits:
+def limits_of(manifest: Manifest) -> Limits:
     """Those of the manifest. A bucket is somebody else's word: what PostgreSQL would not take stays at its default."""
     taken: dict[str, Any] = {}
     for name in NAMES:

@@ -13,17 +13,17 @@ import re
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tenants.core.errors import ProgramError, Refused, SnapshotError, TenantsError
 from tenants.core.events import Event, Tell
 from tenants.core.manifest import Manifest
-from tenants.core.names import aside_name, check_name
+from tenants.core.names import aside_name, check_name, printable, quoted
 from tenants.core.settings import DatabaseUrl
-from tenants.core.units import seconds, size
+from tenants.core.units import seconds
 from tenants.edges import catalog, postgres, programs
 from tenants.edges.catalog import Entry, Record
 from tenants.edges.postgres import compose, literal
@@ -36,7 +36,8 @@ from tenants.usecases.access import Access
 @dataclass(frozen=True)
 class Restored:
     tenant: str
-    snapshot: str
+    snapshot: str | None
+    """None for what was not one."""
     revision: str | None
     aside: str | None
     """The schema that holds what was there before; None if there was nothing."""
@@ -45,6 +46,24 @@ class Restored:
     without_login: bool
     """Whether the tenant has no login, as one that had to be made anew."""
     seconds: float
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a schema is made anew from."""
+
+    what: str
+    """In words, for those who watch: `snapshot 20261124T030000Z-k3f9ab`."""
+    pieces: Callable[[], Iterator[bytes]]
+    """An archive that holds the schema under the tenant's name. It is read twice, and raises where it is not sound."""
+    heads: tuple[str, ...]
+    snapshot: str | None = None
+    grantees: tuple[str, ...] = ()
+    """Roles that it grants something to."""
+
+    @property
+    def revision(self) -> str:
+        return "+".join(self.heads) or "no revision"
 
 
 def restore(
@@ -58,77 +77,99 @@ def restore(
     access.require_admin(f"tenants restore {name} {id_ or ''}".strip())
     check_name(name)
     store = require_store(access.settings)
-    client = programs.find(os.environ.get("PATH", ""), access.me.version // 10000)
     entry = _entry(access, store, name, id_, tell)
-    began = time.monotonic()
     with locks.tenant_lock(access, name, "restore", tell, wait) as lock:
         manifest = snapshots.find(store, catalog.server(access.connection), name, id_, at=at)
-        if catalog.bridges(access.connection, name):
-            raise Refused(
-                f"the app of {name} may still write through what its adoption has left in the place of its tables, and"
-                " that would go on into what a restore sets aside",
-                next=f"when the app has its own URL: tenants adopt {name} --finish   (or: tenants adopt {name} --undo)",
-            )
-        if manifest.schema not in (None, name):
-            raise Refused(
-                f"snapshot {manifest.id} is of schema {manifest.schema}, as it was before {name} was adopted from it",
-                next=f"tenants adopt {name} --undo gives the tables back; or replay it by hand, as README.md shows",
-            )
-        tell(
-            Event(
-                name, "restore", f"checking {manifest.id}: {manifest.revision or 'no revision'}, {size(manifest.size)}"
-            )
+        require_own(manifest, name)
+        return put_back(access, entry, lock, of_snapshot(access, store, manifest), tell)
+
+
+def require_own(manifest: Manifest, name: str) -> None:
+    """Raises Refused if the snapshot is of what was there before the tenant was."""
+    if manifest.schema not in (None, name):
+        raise Refused(
+            f"snapshot {manifest.id} is of schema {manifest.schema}, as it was before {name} was adopted from it",
+            next=f"tenants adopt {name} --undo gives the tables back; or replay it by hand, as README.md shows",
         )
-        listing = _listing(client, store, manifest)
-        before = postgres.rows(access.connection, "schemas", names=[name])[0]
-        held = bool(before["exists"] and not before["empty"])
-        heads_before = access.observe([entry])[0].current
-        with access.acting_as(name) as url:
-            undo = snapshots.take(access, url, entry, "restore", tell) if held else None
-            lock.check()
-            aside = _free_aside(access, name)
-            catalog.allow_swap(access.connection, url.user, name, aside)
-            try:
-                _replay(client, store, manifest, listing, url, access, tell)
-            except ProgramError as error:
-                if not catalog.swap_allowed(access.connection, url.user):
-                    error.data = (
-                        f"{name} is not as it was: what is in the archive committed; it was set aside as {aside}"
-                    )
-                    error.next = f"put back what was there: tenants restore {name} {undo.id}" if undo else None
-                raise
-            heads = access.observe([entry])[0].current
-            if heads != manifest.heads:
-                raise TenantsError(f"{name} is at {heads} after the restore, and the snapshot at {manifest.heads}")
-            _analyze(url, name)
-        audit.mend(access, name)
-        took = time.monotonic() - began
-        if before["exists"] and not held:
-            postgres.run(access.connection, "DROP SCHEMA {aside}", aside=aside)
-        catalog.add_record(
-            access.connection,
-            Record(
-                name,
-                entry.project,
-                "restore",
-                heads_before,
-                heads,
-                [],
-                "restored",
-                {"restore": took},
-                snapshot=manifest.id,
-            ),
+
+
+def of_snapshot(access: Access, store: Store, manifest: Manifest) -> Source:
+    """The snapshot, checked against its manifest while it is read."""
+    return Source(
+        what=f"snapshot {manifest.id}",
+        pieces=lambda: archives.archive(store, manifest, access.settings.identity),
+        heads=manifest.heads,
+        snapshot=manifest.id,
+        grantees=manifest.grantees,
+    )
+
+
+def put_back(access: Access, entry: Entry, lock: locks.Lock, source: Source, tell: Tell) -> Restored:
+    """Put the source in the place of what is in the tenant's schema, under its lock. All or nothing."""
+    name, began = entry.name, time.monotonic()
+    client = programs.find(os.environ.get("PATH", ""), access.me.version // 10000)
+    if catalog.bridges(access.connection, name):
+        raise Refused(
+            f"the app of {name} may still write through what its adoption has left in the place of its tables, and"
+            " that would go on into what a restore sets aside",
+            next=f"when the app has its own URL: tenants adopt {name} --finish   (or: tenants adopt {name} --undo)",
         )
-    tell(Event(name, "restore", f"{manifest.id} is back, at {manifest.revision or 'no revision'}, in {seconds(took)}"))
+    tell(Event(name, "restore", f"checking {source.what}: {source.revision}"))
+    listing = _listing(client, source, name)
+    before = postgres.rows(access.connection, "schemas", names=[name])[0]
+    held = bool(before["exists"] and not before["empty"])
+    heads_before = access.observe([entry])[0].current
+    if held:
+        for told in _foretold(access, name):
+            tell(Event(name, "restore", told))
+    with access.acting_as(name) as url:
+        undo = snapshots.take(access, url, entry, "restore", tell) if held else None
+        lock.check()
+        aside = _free_aside(access, name)
+        catalog.allow_swap(access.connection, url.user, name, aside)
+        try:
+            _replay(client, name, source, listing, url, access, tell)
+        except ProgramError as error:
+            if not catalog.swap_allowed(access.connection, url.user):
+                error.data = f"{name} is not as it was: what is in the archive committed; it was set aside as {aside}"
+                error.next = f"put back what was there: tenants restore {name} {undo.id}" if undo else None
+            raise
+        heads = access.observe([entry])[0].current
+        if heads != source.heads:
+            raise TenantsError(f"{name} is at {heads} after the restore, and {source.what} at {source.heads}")
+    audit.mend(access, name)
+    took = time.monotonic() - began
+    if before["exists"] and not held:
+        postgres.run(access.connection, "DROP SCHEMA {aside}", aside=aside)
+    record = Record(
+        name, entry.project, "restore", heads_before, heads, [], "restored", {"restore": took}, snapshot=source.snapshot
+    )
+    catalog.add_record(access.connection, record)
+    tell(Event(name, "restore", f"{source.what} is back, at {source.revision}, in {seconds(took)}"))
     return Restored(
         tenant=name,
-        snapshot=manifest.id,
-        revision=manifest.revision,
+        snapshot=source.snapshot,
+        revision="+".join(source.heads) or None,
         aside=aside if held else None,
         undo=undo.id if undo else None,
         without_login=not catalog.entries_with_logins(access.connection)[name].logins,
         seconds=round(took, 3),
     )
+
+
+def _foretold(access: Access, name: str) -> list[str]:
+    """What the swap means for those outside: who goes on following the tables that are set aside, and whose sessions
+    have to connect anew."""
+    found = postgres.rows(access.connection, "followers", schema=quoted(name), name=name)
+    told = [
+        f"{printable(row['who'])} goes on with the former {printable(row['what'])}, which is set aside: make it anew"
+        for row in found
+    ]
+    types = [printable(row["name"]) for row in postgres.rows(access.connection, "own_types", schema=quoted(name))]
+    if types:
+        these = ", ".join(types[:8]) + (", …" if len(types) > 8 else "")
+        told.append(f"sessions that have used columns of {these} must connect anew: restart the app after it")
+    return told
 
 
 def _entry(access: Access, store: Store, name: str, id_: str | None, tell: Tell) -> Entry:
@@ -149,79 +190,63 @@ def _free_aside(access: Access, name: str) -> str:
     return aside
 
 
-def _listing(client: Programs, store: Store, manifest: Manifest) -> bytes:
-    """Read all of the archive once, against its digest, and make the list of what to restore: all but the schema
-    itself, which the swap makes. Raises SnapshotError."""
+def _listing(client: Programs, source: Source, name: str) -> bytes:
+    """Read all of the archive once, and make the list of what to restore: all but the schema itself, which the swap
+    makes. Raises SnapshotError."""
     with (
         tempfile.TemporaryFile() as complaints,
-        tempfile.TemporaryFile() as answer,
-        programs.start(
-            client, "pg_restore", "--list", stdin=subprocess.PIPE, stdout=answer, stderr=complaints
-        ) as process,
+        programs.start(client, "pg_restore", "--list", stdin=subprocess.PIPE, stderr=complaints) as process,
     ):
-        assert process.stdin
-        pipe = process.stdin
-        for piece in archives.archive(store, manifest):
-            with suppress(BrokenPipeError):  # the list stands at the beginning; it stops reading, we read on
-                pipe.write(piece)
-        with suppress(BrokenPipeError):
-            pipe.close()
+        lines = b"".join(programs.through(process, source.pieces())).splitlines(keepends=True)
         if process.wait() != 0:
             complaints.seek(0)
             raise SnapshotError(
-                f"pg_restore cannot read snapshot {manifest.id}: {programs.complaint(complaints.read())}",
-                next=f"take another one: tenants snapshots {manifest.tenant}",
+                f"pg_restore cannot read {source.what}: {programs.complaint(complaints.read())}",
+                next=f"take another one: tenants snapshots {name}",
             )
-        answer.seek(0)
-        lines = answer.read().splitlines(keepends=True)
     return b"".join(line for line in lines if not re.match(rb"\d+; \d+ \d+ SCHEMA ", line))
 
 
 def _replay(
-    client: Programs, store: Store, manifest: Manifest, listing: bytes, url: DatabaseUrl, access: Access, tell: Tell
+    client: Programs, name: str, source: Source, listing: bytes, url: DatabaseUrl, access: Access, tell: Tell
 ) -> None:
     """pg_restore turns the archive into SQL, psql runs it as one transaction. psql commits when its input ends, and its
     input ends only when all of the archive has matched its digest."""
-    missing = _missing_roles(access, manifest)
+    missing = _missing_roles(access, source.grantees)
     if missing:
-        tell(
-            Event(
-                manifest.tenant,
-                "restore",
-                f"all grants and revocations are left out: {', '.join(missing)} do not exist",
-            )
-        )
+        words = f"all grants and revocations are left out: {', '.join(missing)} do not exist"
+        tell(Event(name, "restore", words))
     with _in_memory(listing) as descriptor:
         options = ["--no-owner", f"--use-list=/dev/fd/{descriptor}", *(["--no-acl"] if missing else [])]
         try:
             archives.replay(
                 client,
-                archives.archive(store, manifest),
+                source.pieces(),
                 url,
                 access.me.version,
                 options=options,
                 pass_fds=(descriptor,),
                 first="SELECT tenants.set_aside()",
-                last=_check_of(access, manifest),
+                last=_check_of(access, name, source.heads) + _analyze(access, name),
             )
         except ProgramError as error:
             raise ProgramError(
-                f"snapshot {manifest.id} could not be replayed: {error.message}",
-                data=f"{manifest.tenant} is as it was before the restore",
-                next=f"another one: tenants snapshots {manifest.tenant}",
+                f"{source.what} could not be replayed: {error.message}",
+                data=f"{name} is as it was before the restore",
+                next=f"another one: tenants snapshots {name}",
             ) from None
 
 
-def _check_of(access: Access, manifest: Manifest) -> bytes:
-    """SQL that stops the transaction, before it is committed, if the archive is not at the manifest's heads."""
-    if not manifest.heads:
+def _check_of(access: Access, name: str, heads: tuple[str, ...]) -> bytes:
+    """SQL that stops the transaction, before it is committed, if the archive is not at the heads that it is to be."""
+    if not heads:
         return b""
     at = 'SELECT array_agg(version_num::text ORDER BY version_num::text COLLATE "C") FROM {schema}.alembic_version'
     body = compose(
         "BEGIN IF (" + at + ") IS DISTINCT FROM {heads}::text[] THEN"
         " RAISE EXCEPTION 'its archive is at another revision than its manifest says'; END IF; END",
-        schema=manifest.tenant,
-        heads=literal(sorted(manifest.heads)),
+        schema=name,
+        heads=literal(sorted(heads)),
     ).as_string(access.connection)
     return compose("\nDO {body};\n", body=literal(body)).as_bytes(access.connection)
 
@@ -241,16 +266,18 @@ def _in_memory(data: bytes) -> Iterator[int]:
             yield file.fileno()
 
 
-def _missing_roles(access: Access, manifest: Manifest) -> list[str]:
+def _missing_roles(access: Access, roles: tuple[str, ...]) -> list[str]:
     query = "SELECT name FROM unnest(%s::text[]) AS name WHERE name NOT IN (SELECT rolname FROM pg_roles) ORDER BY 1"
-    return [row[0] for row in access.connection.execute(query, [list(manifest.grantees)])]
+    return [row[0] for row in access.connection.execute(query, [list(roles)])]
 
 
-def _analyze(url: DatabaseUrl, schema: str) -> int:
-    """A fresh table has no statistics, and its first queries bad plans."""
-    with postgres.connect(url, "tenants restore") as connection:
-        names = [row["name"] for row in postgres.rows(connection, "table_names", schema=f'"{schema}"')]
-        for name in names:
-            with suppress(postgres.DatabaseError):
-                postgres.run(connection, "ANALYZE {schema}.{table}", schema=schema, table=name)
-        return len(names)
+def _analyze(access: Access, name: str) -> bytes:
+    """SQL, run before the commit: fresh tables have no statistics, and their first queries bad plans. An index over a
+    function that fails does not undo a restore."""
+    body = compose(
+        "DECLARE t record; BEGIN FOR t IN SELECT c.oid::pg_catalog.regclass AS name FROM pg_catalog.pg_class c"
+        " WHERE c.relnamespace = {schema}::pg_catalog.regnamespace AND c.relkind IN ('r', 'p', 'm') LOOP"
+        " BEGIN EXECUTE pg_catalog.format('ANALYZE %s', t.name); EXCEPTION WHEN OTHERS THEN NULL; END; END LOOP; END",
+        schema=literal(quoted(name)),
+    ).as_string(access.connection)
+    return compose("\nDO {body};\n", body=literal(body)).as_bytes(access.connection)

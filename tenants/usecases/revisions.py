@@ -34,13 +34,23 @@ def as_sql(access: Access, plan: Plan, folder: Path) -> str:
     return ran.sql
 
 
-def upgrade(access: Access, plan: Plan, folder: Path, url: DatabaseUrl, *, seconds: float, notice: Notice) -> Ran:
-    """Run the pending revisions in the tenant's schema, as `url`. What it answers is what project code says; what
+def upgrade(
+    access: Access,
+    plan: Plan,
+    folder: Path,
+    url: DatabaseUrl,
+    *,
+    owner: str | None = None,
+    seconds: float,
+    notice: Notice,
+) -> Ran:
+    """Run the pending revisions in the tenant's schema, as `url`, whose sessions are to act as the tenant, or as the
+    `owner` of a copy. What it answers is what project code says; what
     became of the schema has to be looked up."""
     request = {
         "do": "upgrade",
         "url": url.text,
-        "owner": plan.tenant,
+        "owner": owner or plan.tenant,
         "search_path": roles.search_path(plan.tenant),
         "target": plan.target,
         "key": postgres.lock_key(f"migrates {plan.tenant}"),

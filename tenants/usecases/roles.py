@@ -27,10 +27,8 @@ from tenants.core.settings import DatabaseUrl
 from tenants.edges import catalog, postgres
 from tenants.edges.postgres import Connection, Identity, compose, literal, run
 
-DEPLOY_ROLE_HOURS = 6
-"""After this a deploy role lets nobody in any more, even if we were killed and nobody has run us since."""
-
-_NO_RIGHTS = "NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+SHORT_LIVED = timedelta(hours=6)
+"""After this a role that was made for a moment lets nobody in, even if we were killed and nobody has run us since."""
 
 
 def search_path(tenant: str) -> str:
@@ -68,24 +66,15 @@ def make_app_role(connection: Connection, me: Identity, tenant: str) -> None:
 
 def make_login(connection: Connection, me: Identity, tenant: str, kind: str = "owner") -> Login:
     """Make a login that becomes the tenant's owner, or the app's own role. To be called within `roles_locked`."""
-    login = Login(login_name(tenant, catalog.token()), _password())
-    acts_as = app_role_name(tenant) if kind == "app" else tenant
-    verifier = _make(connection, me, tenant, login, None, acts_as=acts_as)
+    login, verifier = _create(connection, me, login_name(tenant, catalog.token()))
+    _let_act_as(connection, me, login.role, app_role_name(tenant) if kind == "app" else tenant, tenant)
     catalog.add_login(connection, tenant, login.role, kind, verifier)
     return login
 
 
 def make_reader(connection: Connection, me: Identity, role: str, tenants: Sequence[str]) -> tuple[Login, str]:
     """Make a login that may change nothing; what it may read, the audit's rules grant. Returns its verifier as well."""
-    login = Login(role, _password())
-    verifier = postgres.scram_verifier(connection, role, login.password)
-    run(
-        connection,
-        "CREATE ROLE {role} LOGIN " + _NO_RIGHTS + " CONNECTION LIMIT 10 PASSWORD {verifier}",
-        role=role,
-        verifier=postgres.literal(verifier),
-    )
-    postgres.look_after(connection, me, role)
+    login, verifier = _create(connection, me, role, connections=10)
     names = {"role": role, "database": me.database}
     path = postgres.comma(*tenants)
     run(connection, "ALTER ROLE {role} IN DATABASE {database} SET search_path = {path}", **names, path=path)
@@ -95,31 +84,39 @@ def make_reader(connection: Connection, me: Identity, role: str, tenants: Sequen
     return login, verifier
 
 
-def _password() -> str:
-    return secrets.token_urlsafe(24)
+def make_short_lived(connection: Connection, me: Identity, role: str) -> Login:
+    """Make a login without any right, for a moment. To be called within `roles_locked`."""
+    return _create(connection, me, role, until=datetime.now(UTC) + SHORT_LIVED)[0]
 
 
-def _make(
-    connection: Connection, me: Identity, tenant: str, login: Login, until: datetime | None, *, acts_as: str
-) -> str:
-    """Returns what the server keeps instead of the password."""
-    names = {"login": login.role, "owner": acts_as, "database": me.database}
-    verifier = postgres.scram_verifier(connection, login.role, login.password)
+def _create(
+    connection: Connection, me: Identity, role: str, *, until: datetime | None = None, connections: int = -1
+) -> tuple[Login, str]:
+    """Make a login without any right. Returns it, and what the server keeps instead of its password."""
+    login = Login(role, secrets.token_urlsafe(24))
+    verifier = postgres.scram_verifier(connection, role, login.password)
     run(
         connection,
-        "CREATE ROLE {login} LOGIN " + _NO_RIGHTS + " PASSWORD {verifier} VALID UNTIL {until}",
-        login=login.role,
-        verifier=postgres.literal(verifier),
-        until=postgres.literal(until.isoformat() if until else "infinity"),
+        "CREATE ROLE {role} LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+        " CONNECTION LIMIT {connections} PASSWORD {verifier} VALID UNTIL {until}",
+        role=role,
+        connections=literal(connections),
+        verifier=literal(verifier),
+        until=literal(until.isoformat() if until else "infinity"),
     )
-    postgres.look_after(connection, me, login.role)
+    postgres.look_after(connection, me, role)
+    return login, verifier
+
+
+def _let_act_as(connection: Connection, me: Identity, login: str, owner: str, tenant: str) -> None:
+    """Each session of the login becomes the `owner`, in the schema of the tenant."""
+    names = {"login": login, "owner": owner, "database": me.database}
     membership = " WITH INHERIT FALSE, SET TRUE" if me.version >= 160000 else ""
     connection.execute(compose("GRANT {owner} TO {login}", **names) + postgres.raw(membership))
     run(connection, "ALTER ROLE {login} IN DATABASE {database} SET role = {owner}", **names)
     path = postgres.comma(tenant, EXTENSIONS_SCHEMA)
     run(connection, "ALTER ROLE {login} IN DATABASE {database} SET search_path = {path}", **names, path=path)
     run(connection, "GRANT CONNECT ON DATABASE {database} TO {login}", **names)
-    return verifier
 
 
 @contextmanager
@@ -130,14 +127,32 @@ def acting_as(connection: Connection, me: Identity, tenant: str, url: DatabaseUr
     does in its sessions reaches further than the tenant itself. What a killed run left is cleaned up first.
     """
     clean_up(connection, me, tenant, url)
-    login = Login(deploy_role_name(tenant, catalog.token()), _password())
-    until = datetime.now(UTC) + timedelta(hours=DEPLOY_ROLE_HOURS)
+    name = deploy_role_name(tenant, catalog.token())
     try:
         with postgres.roles_locked(connection):
-            _make(connection, me, tenant, login, until, acts_as=tenant)
+            login = make_short_lived(connection, me, name)
+            _let_act_as(connection, me, name, tenant, tenant)
         yield url.as_login(login.role, login.password)
     finally:
         clean_up(connection, me, tenant, url)
+
+
+@contextmanager
+def seeing_all(connection: Connection, me: Identity, tenant: str, url: DatabaseUrl) -> Iterator[DatabaseUrl]:
+    """A URL for pg_dump alone, for as long as the block lasts: it reads what the tenant owns, and no policy hides a row
+    from it. To be used where `acting_as` is. Takes a superuser.
+    """
+    name = deploy_role_name(tenant, catalog.token())
+    membership = " WITH INHERIT TRUE, SET FALSE" if me.version >= 160000 else ""
+    try:
+        with postgres.roles_locked(connection):
+            login = make_short_lived(connection, me, name)
+            run(connection, "ALTER ROLE {role} INHERIT BYPASSRLS", role=name)
+            connection.execute(compose("GRANT {owner} TO {role}", owner=tenant, role=name) + postgres.raw(membership))
+            run(connection, "GRANT CONNECT ON DATABASE {database} TO {role}", database=me.database, role=name)
+        yield url.as_login(name, login.password)
+    finally:
+        remove_roles(connection, me, url, [name], None)
 
 
 @contextmanager
@@ -145,15 +160,15 @@ def visiting(connection: Connection, me: Identity, tenant: str, url: DatabaseUrl
     """A URL that acts as the tenant for a person, for as long as the block lasts. It needs no lock: the name of our
     session says that the role is in use, and the next visit or nightly run removes one that is not."""
     clear_visitors(connection, me, tenant, url)
-    login = Login(visitor_role_name(tenant, catalog.token()), _password())
-    connection.execute("SELECT set_config('application_name', %s, false)", [f"tenants {login.role}"[:63]])
-    until = datetime.now(UTC) + timedelta(hours=DEPLOY_ROLE_HOURS)
+    name = visitor_role_name(tenant, catalog.token())
+    connection.execute("SELECT set_config('application_name', %s, false)", [f"tenants {name}"[:63]])
     try:
         with postgres.roles_locked(connection):
-            _make(connection, me, tenant, login, until, acts_as=tenant)
-        yield url.as_login(login.role, login.password)
+            login = make_short_lived(connection, me, name)
+            _let_act_as(connection, me, name, tenant, tenant)
+        yield url.as_login(name, login.password)
     finally:
-        remove_roles(connection, me, url, [login.role], tenant)
+        remove_roles(connection, me, url, [name], tenant)
 
 
 def clear_visitors(
@@ -176,25 +191,15 @@ def reading(
         remove_roles(connection, me, url, [row["role"] for row in found], None)
 
     clear()
-    login = Login(deploy_role_name(tenant, catalog.token()), _password())
-    names = {"role": login.role, "schema": schema, "database": me.database}
+    names = {"role": deploy_role_name(tenant, catalog.token()), "schema": schema, "database": me.database}
     try:
         with postgres.roles_locked(connection):
-            verifier = postgres.literal(postgres.scram_verifier(connection, login.role, login.password))
-            until = postgres.literal((datetime.now(UTC) + timedelta(hours=DEPLOY_ROLE_HOURS)).isoformat())
-            words = "CREATE ROLE {role} LOGIN " + _NO_RIGHTS + " PASSWORD {verifier} VALID UNTIL {until}"
-            run(connection, words, role=login.role, verifier=verifier, until=until)
-            postgres.look_after(connection, me, login.role)
+            login = make_short_lived(connection, me, names["role"])
             run(connection, "GRANT CONNECT ON DATABASE {database} TO {role}", **names)
             run(connection, "GRANT USAGE ON SCHEMA {schema} TO {role}", **names)
             run(connection, "GRANT SELECT ON ALL SEQUENCES IN SCHEMA {schema} TO {role}", **names)
             for relation in relations:
-                run(
-                    connection,
-                    "GRANT SELECT ON {relation} TO {role}",
-                    relation=postgres.quoted(relation),
-                    role=login.role,
-                )
+                run(connection, "GRANT SELECT ON {relation} TO {role}", relation=postgres.raw(relation), **names)
         yield url.as_login(login.role, login.password)
     finally:
         clear()

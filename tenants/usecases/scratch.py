@@ -1,15 +1,13 @@
 """Scratch: a database of its own for a moment, in which a snapshot is tried out, closed to everybody else.
 
-It belongs to a role that is made for it, is a member of nobody, and goes with it: whatever the snapshot's functions do
-when they are set off there, they do as somebody who owns nothing else.
+A role that is made for it, is a member of nobody and goes with it may make schemas there: whatever the snapshot's
+functions do when they are set off, they do as somebody who owns nothing else.
 """
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
 
 from tenants.core.errors import Refused
 from tenants.core.names import EXTENSIONS_SCHEMA, scratch_name, scratch_prefix
@@ -17,19 +15,22 @@ from tenants.core.settings import DatabaseUrl
 from tenants.core.units import size
 from tenants.edges import catalog, postgres
 from tenants.edges.postgres import literal, run
+from tenants.usecases import roles
 from tenants.usecases.access import Access
 from tenants.usecases.sharing import FORBIDDEN
 
-HOURS = 6
 ROOM = 3
 """How many times the size of an archive has to be free on the server's disk: tables, indexes, and the log."""
 
 
 @contextmanager
-def database(access: Access, tenant: str, extensions: Sequence[str], *, needs: int) -> Iterator[DatabaseUrl]:
-    """An empty database with the extensions, for as long as the block lasts, and a URL of the role that owns it. To be
-    used under the tenant's lock. What killed runs have left is cleared first.
+def database(
+    access: Access, tenant: str, extensions: Mapping[str, str], *, needs: int, schema: str | None = None
+) -> Iterator[DatabaseUrl]:
+    """An empty database, for as long as the block lasts, and a URL of the role that may use it. It has the extensions,
+    each in the schema that is said, and that `schema`, which belongs to the role.
 
+    To be used under the tenant's lock. What killed runs have left is cleared first.
     Raises Refused if the admin may make no database, or the server's disk has less room than `needs` bytes.
     """
     connection, me = access.connection, access.me
@@ -40,32 +41,35 @@ def database(access: Access, tenant: str, extensions: Sequence[str], *, needs: i
             f"{size(free)} are free on the server's disk, and a copy of {tenant} may take {size(needs)}",
             next="make room, or choose a smaller snapshot",
         )
-    name, password = scratch_name(tenant, catalog.token()), secrets.token_urlsafe(24)
-    until = (datetime.now(UTC) + timedelta(hours=HOURS)).isoformat()
+    name = scratch_name(tenant, catalog.token())
     try:
         with postgres.roles_locked(connection):
-            run(
-                connection,
-                "CREATE ROLE {name} LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
-                " PASSWORD {verifier} VALID UNTIL {until}",
-                name=name,
-                verifier=literal(postgres.scram_verifier(connection, name, password)),
-                until=literal(until),
-            )
-            postgres.look_after(connection, me, name)
+            login = roles.make_short_lived(connection, me, name)
+            if me.superuser:  # a policy that is forced on the owner hides nothing when the copy is compared
+                run(connection, "ALTER ROLE {name} BYPASSRLS", name=name)
         with postgres.databases_locked(connection):
             _make(access, name)
         with postgres.connect(access.settings.database.in_database(name), "tenants scratch") as there:
-            run(there, "REVOKE ALL ON SCHEMA public FROM PUBLIC")
-            run(there, "CREATE SCHEMA {schema}", schema=EXTENSIONS_SCHEMA)
-            run(there, "GRANT USAGE ON SCHEMA {schema} TO {name}", schema=EXTENSIONS_SCHEMA, name=name)
+            run(there, "DROP SCHEMA public")
+            if schema:
+                run(there, "CREATE SCHEMA {schema} AUTHORIZATION {name}", schema=schema, name=name)
+            for where in {EXTENSIONS_SCHEMA, *extensions.values()} - {schema, "pg_catalog"}:
+                run(there, "CREATE SCHEMA {schema}", schema=where)
+                run(there, "GRANT USAGE ON SCHEMA {schema} TO {name}", schema=where, name=name)
             for extension in set(extensions) - set(FORBIDDEN):
                 with suppress(postgres.DatabaseError):  # the replay says it, where it is missed
-                    run(there, "CREATE EXTENSION {name} SCHEMA {schema}", name=extension, schema=EXTENSIONS_SCHEMA)
+                    run(there, "CREATE EXTENSION {name} SCHEMA {schema}", name=extension, schema=extensions[extension])
             run(there, "GRANT CREATE ON DATABASE {name} TO {name}", name=name)
-        yield access.settings.database.as_login(name, password).in_database(name)
+        yield access.settings.database.as_login(name, login.password).in_database(name)
     finally:
         clear(access, tenant)
+
+
+def as_a_tenant(access: Access, url: DatabaseUrl) -> None:
+    """Leave the role of a scratch database what a tenant may do in its own: no more schemas, no row past a policy."""
+    run(access.connection, "ALTER ROLE {name} NOBYPASSRLS", name=url.user)
+    with postgres.connect(access.settings.database.in_database(url.database), "tenants scratch") as there:
+        run(there, "REVOKE CREATE ON DATABASE {name} FROM {name}", name=url.user)
 
 
 def _make(access: Access, name: str) -> None:
@@ -82,23 +86,18 @@ def _make(access: Access, name: str) -> None:
     texts = {key: literal(found[key]) for key in ("encoding", "collate", "ctype", "locale")}
     connection.execute(postgres.compose(words, name=name, **texts))
     run(connection, "REVOKE ALL ON DATABASE {name} FROM PUBLIC", name=name)
-    run(connection, "GRANT CONNECT ON DATABASE {name} TO {name}", name=name)
+    run(connection, "GRANT CONNECT, TEMPORARY ON DATABASE {name} TO {name}", name=name)
     run(connection, "ALTER DATABASE {name} ALLOW_CONNECTIONS true", name=name)
 
 
 def clear(access: Access, tenant: str) -> list[str]:
-    """Remove all scratch databases of the tenant, and the roles that own them. Returns their names. Idempotent; to be
+    """Remove all scratch databases of the tenant, and their roles. Returns their names. Idempotent; to be
     called under the tenant's lock: then none of them is anybody's."""
     connection, prefix = access.connection, scratch_prefix(tenant)
     found = [row["name"] for row in postgres.rows(connection, "scratch", prefix=prefix)]
-    roles = [row["role"] for row in postgres.rows(connection, "roles_of", prefix=prefix)]
-    for name in roles:
-        run(connection, "ALTER ROLE {name} NOLOGIN", name=name)
     for name in found:
         with postgres.databases_locked(connection):
             run(connection, "DROP DATABASE IF EXISTS {name} WITH (FORCE)", name=name)
-    for name in roles:
-        with postgres.roles_locked(connection):
-            run(connection, "DROP OWNED BY {name}", name=name)
-            run(connection, "DROP ROLE {name}", name=name)
+    owners = [row["role"] for row in postgres.rows(connection, "roles_of", prefix=prefix)]
+    roles.remove_roles(connection, access.me, access.settings.database, owners, None)
     return found

@@ -28,9 +28,10 @@ FORBIDDEN = {
 """Extensions that break the separation for all tenants of the database."""
 
 
-def extension(access: Access, name: str, wanted: str) -> bool:
+def extension(access: Access, name: str, wanted: str, *, asked: bool = True) -> bool:
     """Make the extension available to the tenant: it lies in the schema `extensions`, which tenants may use and not
-    change. Idempotent: False if it was there. Raises Refused for one that would break the separation."""
+    change. Idempotent: False if it was there. Raises Refused for one that would break the separation, and, where no
+    person has `asked` for it but a file, for one that PostgreSQL does not trust."""
     access.require_admin(f"tenants extension {name} {wanted}")
     access.entry(name)
     catalog.ensure(access.connection)
@@ -43,6 +44,11 @@ def extension(access: Access, name: str, wanted: str) -> bool:
         raise Refused(
             f"extension {wanted} lies in schema {found[0]['schema']}",
             next=f"as the admin: ALTER EXTENSION {wanted} SET SCHEMA {EXTENSIONS_SCHEMA}",
+        )
+    if not (asked or found[0]["trusted"] or found[0]["schema"]):
+        raise Refused(
+            f"extension {wanted} is wanted, and it is none that PostgreSQL trusts",
+            next=f"if that is right: tenants extension {name} {wanted}, and again",
         )
     with postgres.roles_locked(access.connection):
         if found[0]["schema"] is None:

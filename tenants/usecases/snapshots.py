@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import IO
@@ -39,8 +39,8 @@ def take(
     of another `schema`, `without` the relations that stay there, and grants are left out.
 
     pg_dump's archive goes through zstd into storage as a stream: nothing is written to disk, and memory does not grow
-    with its size. Where the content is that of the last snapshot, its archive is named instead. Whichever it is, it is
-    read back, compared, and looked through by pg_restore; then the manifest is written, and only then is there a
+    with its size. pg_restore looks it through meanwhile. Where the content is that of the last snapshot, its archive is
+    named instead. Whichever it is, it is read back and compared; then the manifest is written, and only then is there a
     snapshot. Raises SnapshotError, with nothing left in storage.
     """
     began = time.monotonic()
@@ -80,25 +80,27 @@ def take(
         app_role=entry.app_role,
         extensions=extensions,
         schema=schema,
+        recipients=access.settings.recipients,
     )
 
-    def store_it(unless: Manifest | None) -> Manifest:
-        return _stored(client, store, manifest, unless, url, without, tell)
+    def store_it(reading: DatabaseUrl, unless: Manifest | None) -> tuple[Manifest, str]:
+        return _stored(client, store, manifest, unless, reading, without, tell)
 
-    try:
-        manifest = store_it(_last(store, server, entry.name))
-    except _SpoiledError as error:
-        tell(Event(entry.name, "snapshot", f"{error}: what is in it is stored anew"))
-        manifest = store_it(None)
+    with access.dumping(entry.name, url) if schema is None else nullcontext(url) as reading:
+        try:
+            manifest, content = store_it(reading, _last(access, store, manifest))
+        except _SpoiledError as error:
+            tell(Event(entry.name, "snapshot", f"{error}: what is in it is stored anew"))
+            manifest, content = store_it(reading, None)
     try:
         store.put_new(manifests.manifest_key(server, entry.name, id_), manifest.to_json())
     except BaseException:
         if not manifest.archive:
             _take_back(store, manifest.key)
         raise
-    catalog.add_snapshot(access.connection, manifest)
+    catalog.add_snapshot(access.connection, manifest, content)
     took = seconds(time.monotonic() - began)
-    words = f"{size(manifest.size)} to {access.settings.store}"
+    words = f"{size(manifest.size)} to {access.settings.store}{', encrypted' if manifest.recipients else ''}"
     if manifest.archive:
         words = f"unchanged since {manifest.archive}, which is in {access.settings.store}"
     tell(Event(entry.name, "snapshot", f"{id_}: {words} in {took}, read back"))
@@ -117,32 +119,48 @@ def _stored(
     url: DatabaseUrl,
     without: Sequence[tuple[str, str]],
     tell: Tell,
-) -> Manifest:
+) -> tuple[Manifest, str]:
     """Dump into storage, or find that the archive of the `last` snapshot does, and prove it. Returns the manifest with
-    what there is to say of the archive. Raises SnapshotError, with nothing left; _SpoiledError if that archive is."""
-    key, digest = manifest.key, last.content_sha256 if last else None
-    sent = archives.dump(client, url, manifest.tenant, manifest.schema, without, store, key, tell, unless=digest)
+    what there is to say of the archive, and the digest of its content. Raises SnapshotError, with nothing left;
+    _SpoiledError if that archive is."""
+    key, digest, sealed = manifest.key, last.content_sha256 if last else None, manifest.recipients
+    sent = archives.dump(
+        client,
+        url,
+        manifest.tenant,
+        manifest.schema,
+        without,
+        store,
+        key,
+        tell,
+        recipients=sealed,
+        unless=digest,
+    )
+    content, tables = sent.text.digest.hexdigest(), sent.text.tally.done()
     manifest = replace(
         manifest,
         size=sent.size,
         sha256=sent.digest.hexdigest(),
         raw_size=sent.raw_size,
-        raw_sha256=sent.raw_digest.hexdigest(),
-        content_sha256=sent.text.digest.hexdigest(),
-        tables=sent.text.tally.done(),
+        raw_sha256="" if sealed else sent.raw_digest.hexdigest(),
+        content_sha256=None if sealed else content,
+        tables={name: replace(found, sha256="") for name, found in tables.items()} if sealed else tables,
     )
     if sent.unchanged:
         assert last is not None
         same = {name: getattr(last, name) for name in ("size", "sha256", "raw_size", "raw_sha256")}
         manifest = replace(manifest, archive=last.archive or last.id, **same)
-    if sent.unchanged:
         try:
-            text = archives.contents(client, manifest.archive or "", archives.archive(store, manifest))
+            if sealed:  # the server cannot look into it
+                archives.read_back(store, manifest)
+            else:
+                pieces = archives.archive(store, manifest, None)
+                found = archives.contents(client, manifest.archive or "", pieces).digest.hexdigest()
+                if found != content:
+                    raise SnapshotError(f"{store.place(manifest.key)} holds something else than its manifest says")
         except SnapshotError as error:
             raise _SpoiledError(error.message) from None
-        if text.digest.hexdigest() != manifest.content_sha256:
-            raise _SpoiledError(f"{store.place(manifest.key)} holds something else than its manifest says")
-        return replace(manifest, verified_at=datetime.now(UTC))
+        return replace(manifest, verified_at=datetime.now(UTC)), content
     try:
         archives.read_back(store, manifest)
     except SnapshotError as error:
@@ -152,7 +170,7 @@ def _stored(
     except BaseException:
         _take_back(store, key)
         raise
-    return replace(manifest, verified_at=datetime.now(UTC))
+    return replace(manifest, verified_at=datetime.now(UTC)), content
 
 
 def _take_back(store: Store, key: str) -> None:
@@ -160,12 +178,18 @@ def _take_back(store: Store, key: str) -> None:
         store.delete(key)
 
 
-def _last(store: Store, server: str, tenant: str) -> Manifest | None:
-    """The last snapshot of the tenant, if it can be read: its archive may do for the next one."""
+def _last(access: Access, store: Store, coming: Manifest) -> Manifest | None:
+    """The last snapshot of the tenant, if it can be read and is for the same recipients: its archive may do for the one
+    that is coming. Of one that is encrypted the catalog alone knows the digest of what is in it."""
     try:
-        return find(store, server, tenant, elsewhere=False)
+        last = find(store, coming.server, coming.tenant, elsewhere=False)
     except SnapshotError:
         return None
+    if last.recipients != coming.recipients:
+        return None
+    if not last.recipients:
+        return last
+    return replace(last, content_sha256=catalog.content_of(access.connection, last.tenant, last.id))
 
 
 def _clear_unfinished(store: Store, server: str, tenant: str) -> None:
@@ -175,8 +199,8 @@ def _clear_unfinished(store: Store, server: str, tenant: str) -> None:
     store.abort_unfinished(prefix)
     keys = [found.key for found in store.objects(prefix)]
     complete = {key.removesuffix(".json") for key in keys if key.endswith(".json")}
-    orphans = {key for key in keys if key.endswith(manifests.ARCHIVE)}
-    orphans -= {f"{name}{manifests.ARCHIVE}" for name in complete}
+    kinds = (manifests.ARCHIVE, manifests.SEALED)
+    orphans = {key for key in keys if key.endswith(kinds)} - {name + kind for name in complete for kind in kinds}
     if not orphans:
         return
     try:
@@ -219,7 +243,7 @@ def fetch(access: Access, manifest: Manifest, file: IO[bytes]) -> int:
     """Write the archive of the snapshot into the file, as pg_restore takes it. Returns its size in bytes. Raises
     SnapshotError, at the latest before the last piece is written, if it is not what it was."""
     count = 0
-    for piece in archives.archive(require_store(access.settings), manifest):
+    for piece in archives.archive(require_store(access.settings), manifest, access.settings.identity):
         count += file.write(piece)
     file.flush()
     return count

@@ -32,8 +32,8 @@ def test_every_command_and_option_that_a_page_shows_exists(page: Path) -> None:
     text = page.read_text()
     for name in re.findall(r"`tenants ([a-z]+)", text) + re.findall(r"^    tenants ([a-z]+)", text, re.MULTILINE):
         assert name in COMMANDS, f"{page.name} speaks of tenants {name}"
-    known = {o for c in cli.commands.values() for p in c.params if isinstance(p, click.Option) for o in p.opts}
-    known |= {"--help", "--version"}
+    options = [p for c in cli.commands.values() for p in c.params if isinstance(p, click.Option)]
+    known = {o for option in options for o in (*option.opts, *option.secondary_opts)} | {"--help", "--version"}
     foreign = {"--no-restart", "--no-owner", "--dbname", "--committish", "--link", "--alias"}
     for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text):
         assert option in known | foreign, f"{page.name} speaks of {option}"

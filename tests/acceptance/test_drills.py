@@ -20,12 +20,6 @@ def orchard(place: Place) -> Place:
     return place
 
 
-def taken(place: Place) -> str:
-    done = place.tenants("snapshot", "fruits", "--json")
-    assert done.code == 0, done.said
-    return str(done.json["id"])
-
-
 EVERYTHING = """
     CREATE TYPE mood AS ENUM ('a', 'b');
     CREATE DOMAIN price AS numeric CHECK (VALUE >= 0);
@@ -63,7 +57,7 @@ def test_a_snapshot_of_everything_restores_and_is_proven(orchard: Place) -> None
     orchard.tenants("extension", "fruits", "citext")
     url = orchard.tenants("login", "fruits", "--owner", "--json").json["url"]
     orchard.database.sql(EVERYTHING, url=url)
-    id_ = taken(orchard)
+    id_ = orchard.snapshot()
     before = orchard.database.dump("fruits")
     done = orchard.tenants("drill", "--json")
     assert done.code == 0, done.said
@@ -74,7 +68,7 @@ def test_a_snapshot_of_everything_restores_and_is_proven(orchard: Place) -> None
 
     (listed,) = orchard.tenants("snapshots", "--json").json["snapshots"]
     assert listed["proven"] is True
-    again = taken(orchard)
+    again = orchard.snapshot()
     (one,) = orchard.tenants("drill", "fruits", "--json").json["drilled"]
     assert (one["snapshot"], one["already"]) == (again, True), "what has not changed is proven by the first"
     (proof,) = orchard.store.rglob("*.proof")
@@ -98,7 +92,7 @@ HOOKS = """
 @pytest.mark.every_server
 def test_what_a_drill_sets_off_reaches_nobody(orchard: Place) -> None:
     orchard.database.sql(HOOKS, url=orchard.url_of("fruits"))
-    taken(orchard)
+    orchard.snapshot()
     began = len(orchard.database.server.log())
     assert orchard.tenants("drill").code == 0
     log = orchard.database.server.log()[began:]
@@ -135,7 +129,7 @@ def test_a_drill_that_was_killed_leaves_what_the_next_one_clears(orchard: Place)
         "CREATE TABLE slow (id int CHECK (fruits.slow())); INSERT INTO slow VALUES (1)",
         url=orchard.url_of("fruits"),
     )
-    taken(orchard)
+    orchard.snapshot()
     drilling = orchard.start("drill")
     query = "SELECT 1 FROM pg_stat_activity WHERE usename LIKE 'fruits~scratch~%%' AND query LIKE '%%COPY%%'"
     until(lambda: orchard.database.sql(query), "the drill has begun")
@@ -161,6 +155,12 @@ def test_without_the_right_to_make_a_database_the_night_goes_on(place: Place) ->
 
 class _Ear(BaseHTTPRequestHandler):
     heard: list[str]
+    told: list[str]
+
+    def do_POST(self) -> None:
+        self.told.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        self.send_response(200)
+        self.end_headers()
 
     def do_GET(self) -> None:
         self.heard.append(self.path)
@@ -191,13 +191,30 @@ def test_the_heartbeat_is_sent_after_a_good_night_and_no_other(orchard: Place) -
     assert done.code == 2 and "token-1234" not in done.err
 
 
+def test_a_bad_night_is_told_and_a_good_one_is_not(orchard: Place) -> None:
+    told: list[str] = []
+    with HTTPServer(("127.0.0.1", 0), type("Ear", (_Ear,), {"heard": [], "told": told})) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        there = {"TENANTS_NOTIFY_URLS": f"json://user:pass-word@127.0.0.1:{server.server_port}/path"}
+        with closing(psycopg.connect(orchard.url_of("fruits"))) as holding:
+            holding.execute("LOCK TABLE items IN ACCESS EXCLUSIVE MODE")
+            assert orchard.tenants("nightly", **there).code == 5
+        (body,) = told
+        assert "1 tenant failed" in body and "fruits: " in body
+        assert orchard.tenants("nightly", **there).code == 0
+        assert len(told) == 1
+        server.shutdown()
+    done = orchard.tenants("nightly", TENANTS_NOTIFY_URLS="nonsense://pass-word")
+    assert done.code == 2 and "TENANTS_NOTIFY_URLS" in done.err and "pass-word" not in done.err
+
+
 @pytest.mark.every_server
 def test_pruning_keeps_what_the_policies_keep_and_what_others_need(orchard: Place) -> None:
-    first = taken(orchard)
-    ids = [first, taken(orchard), taken(orchard)]
+    first = orchard.snapshot()
+    ids = [first, orchard.snapshot(), orchard.snapshot()]
     orchard.database.sql("DELETE FROM items WHERE name = 'banana'", url=orchard.url_of("fruits"))
-    ids.append(taken(orchard))
-    ids.append(taken(orchard))
+    ids.append(orchard.snapshot())
+    ids.append(orchard.snapshot())
     keep = {"TENANTS_KEEP_CHANGES": "last=1"}
     dry = orchard.tenants("prune", "--dry-run", "--json", **keep).json["tenants"]["fruits"]
     assert dry["going"] == ids[:3] and dry["removed"] == []
@@ -211,9 +228,9 @@ def test_pruning_keeps_what_the_policies_keep_and_what_others_need(orchard: Plac
 
 
 def test_nothing_is_pruned_where_the_schema_was_lost(orchard: Place) -> None:
-    ids = [taken(orchard)]
+    ids = [orchard.snapshot()]
     orchard.database.sql("DELETE FROM items WHERE name = 'banana'", url=orchard.url_of("fruits"))
-    ids.append(taken(orchard))
+    ids.append(orchard.snapshot())
     orchard.database.sql("DROP SCHEMA fruits CASCADE; CREATE SCHEMA fruits AUTHORIZATION fruits")
     done = orchard.tenants("prune", "fruits", TENANTS_KEEP_CHANGES="last=1")
     assert done.code == 6 and "nothing is pruned" in done.err and "tenants restore fruits" in done.err
@@ -223,9 +240,9 @@ def test_nothing_is_pruned_where_the_schema_was_lost(orchard: Place) -> None:
 
 
 def test_nothing_is_pruned_while_a_manifest_cannot_be_read(orchard: Place) -> None:
-    ids = [taken(orchard), taken(orchard)]
+    ids = [orchard.snapshot(), orchard.snapshot()]
     orchard.database.sql("DELETE FROM items WHERE name = 'banana'", url=orchard.url_of("fruits"))
-    ids.append(taken(orchard))
+    ids.append(orchard.snapshot())
     (second,) = orchard.store.rglob(f"{ids[1]}.json")
     sound = second.read_text()
     second.write_text(sound.replace('"format": 1', '"format": 2'))
@@ -236,7 +253,7 @@ def test_nothing_is_pruned_while_a_manifest_cannot_be_read(orchard: Place) -> No
 
 
 def test_a_drill_that_fails_takes_its_former_proof_away(orchard: Place) -> None:
-    taken(orchard)
+    orchard.snapshot()
     assert orchard.tenants("drill").code == 0
     (archive,) = orchard.store.rglob("*.zst")
     archive.write_bytes(archive.read_bytes()[:-9])
@@ -252,7 +269,19 @@ def test_a_drill_that_never_comes_back_is_given_up(orchard: Place) -> None:
         "CREATE TABLE slow (id int CHECK (fruits.slow())); INSERT INTO slow VALUES (1)",
         url=orchard.url_of("fruits"),
     )
-    taken(orchard)
+    orchard.snapshot()
     done = orchard.tenants("drill", "--timeout", "2")
     assert done.code == 5 and "given up after 2 s" in done.err, done.said
     orchard.nothing_left()
+
+
+def test_one_tenant_that_fails_does_not_keep_the_others_from_their_drill_and_their_pruning(orchard: Place) -> None:
+    orchard.fruits("pears")
+    orchard.deployed()
+    assert orchard.tenants("nightly").code == 0
+    (manifest,) = (orchard.store).glob("*/fruits/*.json")
+    manifest.write_text("{}")
+    for command in ("drill", "prune"):
+        done = orchard.tenants(command, "--json")
+        assert done.code in (5, 6) and "fruits" in done.err, done.said
+        assert "pears" in done.out and "fruits" not in json.dumps(done.json.get("drilled", done.json.get("tenants")))

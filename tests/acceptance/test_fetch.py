@@ -18,14 +18,8 @@ def orchard(place: Place) -> Place:
     return place
 
 
-def taken(place: Place) -> str:
-    done = place.tenants("snapshot", "fruits", "--json")
-    assert done.code == 0, done.said
-    return str(done.json["id"])
-
-
 def test_what_is_fetched_restores_with_pg_restore_alone(orchard: Place) -> None:
-    id_ = taken(orchard)
+    id_ = orchard.snapshot()
     done = orchard.tenants("fetch", "fruits", "--json")
     file = orchard.folder / f"fruits-{id_}.dump"
     assert done.json == {"tenant": "fruits", "snapshot": id_, "file": file.name, "bytes": file.stat().st_size}
@@ -49,7 +43,7 @@ def test_what_is_fetched_restores_with_pg_restore_alone(orchard: Place) -> None:
 
 
 def test_a_damaged_one_leaves_no_file(orchard: Place) -> None:
-    taken(orchard)
+    orchard.snapshot()
     (archive,) = orchard.store.rglob("*.zst")
     archive.write_bytes(archive.read_bytes()[:-9])
     before = sorted(orchard.folder.iterdir())
@@ -58,11 +52,11 @@ def test_a_damaged_one_leaves_no_file(orchard: Place) -> None:
 
 
 def test_the_snapshot_that_was_there_at_a_time_is_the_one_that_comes_back(orchard: Place) -> None:
-    first = taken(orchard)
+    first = orchard.snapshot()
     at = datetime.now(UTC)
     time.sleep(1.1)  # a time is meant to the second
     orchard.database.sql("DELETE FROM items", url=orchard.url_of("fruits"))
-    taken(orchard)
+    orchard.snapshot()
     done = orchard.tenants("restore", "fruits", "--at", at.isoformat(), "--json")
     assert done.json["snapshot"] == first
     assert orchard.database.sql("SELECT count(*) FROM fruits.items") == [(4,)]

@@ -5,18 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from psycopg import connect
 from support import Place
-
-
-def wiped(place: Place) -> None:
-    """The server is lost: another one, empty, takes its place."""
-    with connect(place.database.server.url(), autocommit=True) as connection:
-        connection.execute('DROP DATABASE "db.main" WITH (FORCE)')
-        roles = connection.execute("SELECT quote_ident(rolname) FROM pg_roles WHERE oid >= 16384").fetchall()
-        for (name,) in roles:
-            connection.execute(f"DROP OWNED BY {name} CASCADE; DROP ROLE {name}".encode())
-        connection.execute('CREATE DATABASE "db.main"')
 
 
 @pytest.fixture
@@ -36,7 +25,7 @@ def test_an_empty_server_and_the_bucket_bring_back_every_tenant(orchard: Place) 
     assert orchard.tenants("nightly").code == 0
     assert orchard.tenants("drop", "plums", "--yes").code == 0
     before = {name: orchard.database.dump(name) for name in ("fruits", "pears")}
-    wiped(orchard)
+    orchard.lose_server()
 
     dry = orchard.tenants("recover", "--dry-run", "--json").json
     assert set(dry["snapshots"]) == {"fruits", "pears", "plums"} and dry["dropped"] == ["plums"]
@@ -63,7 +52,7 @@ def test_an_empty_server_and_the_bucket_bring_back_every_tenant(orchard: Place) 
 
 def test_what_cannot_be_read_fails_by_itself_and_a_lie_about_limits_is_not_believed(orchard: Place) -> None:
     assert orchard.tenants("nightly", "--no-drill").code == 0
-    wiped(orchard)
+    orchard.lose_server()
     for file in orchard.store.rglob("*.json"):
         if file.parent.name == "pears":
             file.write_text("{}")
@@ -85,10 +74,10 @@ def test_what_cannot_be_read_fails_by_itself_and_a_lie_about_limits_is_not_belie
 
 def test_of_several_servers_one_has_to_be_named(orchard: Place) -> None:
     assert orchard.tenants("nightly", "--no-drill").code == 0
-    wiped(orchard)
+    orchard.lose_server()
     assert orchard.tenants("recover").code == 0
     assert orchard.tenants("nightly", "--no-drill").code == 0
-    wiped(orchard)
+    orchard.lose_server()
     done = orchard.tenants("recover")
     assert done.code == 2 and "the snapshots of several servers" in done.err and "(3 tenants, last 2" in done.err
     server = min(path.name for path in orchard.store.iterdir())

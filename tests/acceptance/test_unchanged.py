@@ -20,12 +20,6 @@ def archives(place: Place) -> list[Path]:
     return sorted(place.store.rglob("*.dump.zst"))
 
 
-def taken(place: Place) -> str:
-    done = place.tenants("snapshot", "fruits", "--json")
-    assert done.code == 0, done.said
-    return str(done.json["id"])
-
-
 @pytest.fixture
 def orchard(place: Place) -> Place:
     place.fruits()
@@ -35,13 +29,13 @@ def orchard(place: Place) -> Place:
 
 @pytest.mark.every_server
 def test_a_snapshot_of_what_has_not_changed_names_the_archive_that_is_there(orchard: Place) -> None:
-    first, second, third = taken(orchard), taken(orchard), taken(orchard)
+    first, second, third = orchard.snapshot(), orchard.snapshot(), orchard.snapshot()
     assert [path.name for path in archives(orchard)] == [f"{first}.dump.zst"]
     assert [manifest(orchard, id_)["archive"] for id_ in (first, second, third)] == [None, first, first]
     assert f"unchanged since {first}" in orchard.tenants("nightly").err
 
     orchard.database.sql("DELETE FROM items WHERE name = 'banana'", url=orchard.url_of("fruits"))
-    changed = taken(orchard)
+    changed = orchard.snapshot()
     assert manifest(orchard, changed)["archive"] is None and len(archives(orchard)) == 2
     orchard.database.sql("INSERT INTO items VALUES ('banana')", url=orchard.url_of("fruits"))
 
@@ -53,23 +47,23 @@ def test_a_snapshot_of_what_has_not_changed_names_the_archive_that_is_there(orch
 @pytest.mark.every_server
 def test_what_changes_around_a_tenant_is_no_change_of_it_and_what_looks_alike_is(orchard: Place) -> None:
     url = orchard.url_of("fruits")
-    first = taken(orchard)
+    first = orchard.snapshot()
     orchard.fruits("pears")
     orchard.deployed("pears")
     orchard.database.sql("VACUUM pg_db_role_setting")
     for name in ("pears", "fruits"):
         assert orchard.tenants("rotate", name).code == 0
-    assert manifest(orchard, taken(orchard))["archive"] == first
+    assert manifest(orchard, orchard.snapshot())["archive"] == first
 
     for role in ("fruits~deploy~aaaaaa", "fruits~deploy~bbbbbb"):  # rows that look like what is left out
         text = f'GRANT CONNECT ON DATABASE "db.main" TO "{role}"'
         orchard.database.sql("DELETE FROM items WHERE name LIKE 'GRANT%'", url=url)
         orchard.database.sql("INSERT INTO items VALUES (%s)", [text], url=url)
-        assert manifest(orchard, taken(orchard))["archive"] is None
+        assert manifest(orchard, orchard.snapshot())["archive"] is None
 
 
 def test_an_archive_that_is_spoiled_does_not_do_for_the_next_snapshot(orchard: Place) -> None:
-    first = taken(orchard)
+    first = orchard.snapshot()
     (archive,) = archives(orchard)
     sound = archive.read_bytes()
     archive.write_bytes(sound[:-20] + bytes(20))
@@ -81,9 +75,9 @@ def test_an_archive_that_is_spoiled_does_not_do_for_the_next_snapshot(orchard: P
 
 
 def test_a_manifest_that_claims_to_hold_what_it_does_not_is_not_believed(orchard: Place) -> None:
-    empty = taken(orchard)
+    empty = orchard.snapshot()
     orchard.database.sql("INSERT INTO items VALUES ('cherry')", url=orchard.url_of("fruits"))
-    full = taken(orchard)
+    full = orchard.snapshot()
     lie = manifest(orchard, empty) | {"id": full, "content_sha256": manifest(orchard, full)["content_sha256"]}
     (file,) = orchard.store.rglob(f"{full}.json")
     file.chmod(0o600)
@@ -100,7 +94,7 @@ def test_a_manifest_tells_what_is_in_each_table_and_what_the_tenant_was(orchard:
     url = orchard.tenants("login", "fruits", "--owner", "--json").json["url"]
     orchard.database.sql('CREATE TABLE "T ""x"" (y)" (id serial, t text); CREATE TABLE void ()', url=url)
     orchard.database.sql("""INSERT INTO "T ""x"" (y)" (t) VALUES (E'a\\nb\\\\.\\n'), (NULL), ('')""", url=url)
-    found = manifest(orchard, taken(orchard))
+    found = manifest(orchard, orchard.snapshot())
     rows = {name: table["rows"] for name, table in found["tables"].items()}
     assert rows == {
         "fruits.items": 4,

@@ -101,6 +101,10 @@ def test_connections_to_postgresql_are_opened_in_one_module_and_by_project_code(
     assert {name for name in uses if name.startswith("psycopg.")} == {"psycopg.Error"}
 
 
+def test_the_package_stands_without_what_tests_and_measures_it() -> None:
+    assert importers("benchmarks", "tests", "support", "strict_r2", "throwaway_postgres") == set()
+
+
 def test_one_module_knows_boto3() -> None:
     assert importers("boto3", "botocore") == {"tenants.edges.store.s3"}
 

@@ -49,6 +49,22 @@ def test_a_row_that_differs_and_a_sequence_that_differs_are_seen() -> None:
     assert one != tally([text_of({"a.b": ["1\t2"]}).replace(b"4, true", b"5, true")])
 
 
+@given(rows=ROWS, at=st.integers(0, 6), cut=st.integers(0, 200))
+def test_rows_that_go_through_the_root_of_partitions_count_as_its_own_in_any_order(
+    rows: list[str], at: int, cut: int
+) -> None:
+    def text(*parts: list[str]) -> bytes:
+        begins = "-- load via partition root a.b\n\nCOPY a.b (x) FROM stdin;\n"
+        return "".join(begins + "".join(row + "\n" for row in part) + "\\.\n\n\n" for part in parts).encode()
+
+    one, other = text(rows[:at], rows[at:]), text(rows[::-1], [])
+    assert tally([one[:cut], one[cut:]]) == tally([other])
+    assert tally([one])["a.b"].rows == len(rows)
+    assert tally([one]) != tally([text(rows, ["another"])])
+    if rows:
+        assert tally([one]) != tally([text([*rows[:-1], rows[-1] + "x"], [])])
+
+
 def test_names_with_a_line_end_in_them_are_read() -> None:
     text = b'COPY a."x\ny" ("p\nq", r) FROM stdin;\n1\t2\n\\.\n\nSELECT pg_catalog.setval(\'a."s\nt"\', 4, true);\n'
     found = tally([text])

@@ -6,9 +6,11 @@ ALTER TABLE tenants.tenants
 
 -- When a drill restored the snapshot, or the one whose archive it names. Tenants write their snapshots, but no proofs.
 ALTER TABLE tenants.snapshots
-    ADD COLUMN proven_at timestamptz CHECK (proven_at BETWEEN '2000-01-01' AND '2200-01-01');
+    ADD COLUMN proven_at timestamptz CHECK (proven_at BETWEEN '2000-01-01' AND '2200-01-01'),
+    ADD COLUMN content   text CHECK (length(content) = 64);  -- digest of what is in it, which an encrypted one hides
 REVOKE INSERT ON tenants.snapshots FROM "tenants~members";
-GRANT INSERT (id, tenant, created_at, revision, bytes, sha256, verified_at) ON tenants.snapshots TO "tenants~members";
+GRANT INSERT (id, tenant, created_at, revision, bytes, sha256, verified_at, content)
+    ON tenants.snapshots TO "tenants~members";
 
 ALTER TABLE tenants.tenants
     ADD COLUMN adopted_as text;  -- the digest of all definitions in its schema, right after its last adoption

@@ -184,8 +184,10 @@ WHERE strpos(nspname, '~before~') > 0 AND starts_with(nspname, pg_get_userbyid(n
 ORDER BY 1;
 
 -- name: extension
--- Whether the server has an extension of that name, and the schema it lies in, if it was made in this database.
-SELECT n.nspname::text AS schema
+-- Whether the server has an extension of that name, the schema it lies in, if it was made in this database, and whether
+-- PostgreSQL lets anybody make it who may make schemas.
+SELECT n.nspname::text AS schema,
+       EXISTS (SELECT FROM pg_available_extension_versions v WHERE v.name = a.name AND v.trusted) AS trusted
 FROM pg_available_extensions a
 LEFT JOIN pg_extension e ON e.extname = a.name
 LEFT JOIN pg_namespace n ON n.oid = e.extnamespace
@@ -198,8 +200,75 @@ FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
 WHERE n.nspname = 'extensions'
 ORDER BY 1;
 
--- name: table_names
-SELECT c.relname::text AS name
-FROM pg_class c
-WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('r', 'm')
+-- name: followers
+-- Who outside of a schema holds on to what is in it: views, foreign keys and columns elsewhere, and publications. What a
+-- restore has set aside of the tenant is not elsewhere.
+WITH inside AS (
+    SELECT 'pg_class'::regclass AS classid, oid, oid::regclass::text AS what FROM pg_class
+    WHERE relnamespace = %(schema)s::regnamespace
+    UNION ALL
+    SELECT 'pg_type'::regclass, oid, format_type(oid, NULL) FROM pg_type WHERE typnamespace = %(schema)s::regnamespace
+    UNION ALL
+    SELECT 'pg_proc'::regclass, oid, oid::regproc::text FROM pg_proc WHERE pronamespace = %(schema)s::regnamespace
+    UNION ALL
+    SELECT 'pg_namespace'::regclass, oid, 'tables of ' || nspname FROM pg_namespace
+    WHERE oid = %(schema)s::regnamespace
+), outside AS (
+    SELECT d.classid, d.objid, i.what
+    FROM pg_depend d
+    JOIN inside i ON (d.refclassid, d.refobjid) = (i.classid, i.oid)
+    WHERE d.deptype IN ('n', 'a')
+), named AS (
+    SELECT coalesce(c.oid::regclass::text, pg_describe_object(o.classid, o.objid, 0)) AS who, o.what,
+           coalesce(c.relnamespace, t.relnamespace, f.relnamespace, p.pronamespace, y.typnamespace) AS namespace,
+           o.classid
+    FROM outside o
+    LEFT JOIN pg_rewrite w ON o.classid = 'pg_rewrite'::regclass AND w.oid = o.objid
+    LEFT JOIN pg_class c ON c.oid = w.ev_class
+    LEFT JOIN pg_class t ON o.classid = 'pg_class'::regclass AND t.oid = o.objid
+    LEFT JOIN pg_constraint k ON o.classid = 'pg_constraint'::regclass AND k.oid = o.objid
+    LEFT JOIN pg_class f ON f.oid = k.conrelid
+    LEFT JOIN pg_proc p ON o.classid = 'pg_proc'::regclass AND p.oid = o.objid
+    LEFT JOIN pg_type y ON o.classid = 'pg_type'::regclass AND y.oid = o.objid
+)
+SELECT DISTINCT n.who, n.what
+FROM named n
+LEFT JOIN pg_namespace s ON s.oid = n.namespace
+WHERE n.classid IN (to_regclass('pg_publication_rel')::oid, to_regclass('pg_publication_namespace')::oid)
+   OR (s.oid <> %(schema)s::regnamespace AND NOT starts_with(s.nspname, %(name)s || '~before~')
+       AND s.nspname NOT LIKE 'pg\_toast%%')
+ORDER BY 1, 2;
+
+-- name: own_types
+-- Types of a schema that columns of its tables have, and that plans of open sessions depend on.
+SELECT DISTINCT format_type(t.oid, NULL) AS name
+FROM pg_type t
+JOIN pg_attribute a ON a.atttypid IN (t.oid, t.typarray) AND NOT a.attisdropped
+JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p', 'm', 'v') AND c.relnamespace = t.typnamespace
+WHERE t.typnamespace = %(schema)s::regnamespace AND t.typtype IN ('e', 'd', 'c', 'r')
 ORDER BY 1;
+
+-- name: tables
+-- Relations of a schema, by name.
+SELECT c.relname::text AS name, c.relkind::text AS kind
+FROM pg_class c
+WHERE c.relnamespace = %(schema)s::regnamespace AND c.relname = ANY(%(names)s) AND c.relkind IN ('r', 'p', 'm', 'v', 'f');
+
+-- name: routines_naming
+-- Routines of a schema whose text, or a setting of theirs, has a word in it.
+SELECT p.oid::regprocedure::text AS routine
+FROM pg_proc p
+WHERE p.pronamespace = %(schema)s::regnamespace
+  AND concat(p.prosrc, ' ', array_to_string(p.proconfig, ' ')) ~ ('\m' || regexp_replace(%(text)s, '\W', '\\\&', 'g') || '\M')
+ORDER BY 1;
+
+-- name: size
+-- Bytes that the tables of a schema take, with their indexes.
+SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint AS bytes
+FROM pg_class c
+WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('r', 'm');
+
+-- name: forced
+-- How many tables of a schema have policies that bind their owner as well.
+SELECT count(*) AS count FROM pg_class c
+WHERE c.relnamespace = to_regnamespace(%(schema)s) AND c.relrowsecurity AND c.relforcerowsecurity;

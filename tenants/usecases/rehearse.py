@@ -1,0 +1,90 @@
+"""Rehearse: the pending revisions run on a copy of today's data first, where nothing can be harmed.
+
+The copy is made of what is stored, so the same step proves that the snapshot restores. It lies in a scratch database,
+and the revisions run there as a role that is no member of the tenant: not even its password can be changed there.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from tenants.core.errors import ProgramError, SnapshotError, TenantsError
+from tenants.core.events import Event, Tell
+from tenants.core.manifest import Manifest
+from tenants.core.names import EXTENSIONS_SCHEMA, quoted
+from tenants.core.plan import Plan
+from tenants.core.settings import DatabaseUrl
+from tenants.core.units import counted, seconds
+from tenants.edges import postgres, programs
+from tenants.edges.store import require_store
+from tenants.usecases import archives, locks, revisions, scratch
+from tenants.usecases.access import Access
+
+WITHOUT = "--no-rehearsal"
+
+
+def rehearse(
+    access: Access, plan: Plan, folder: Path, url: DatabaseUrl, manifest: Manifest | None, tell: Tell, *, timeout: float
+) -> None:
+    """Run the pending revisions on a copy of the snapshot; where there is none, or it cannot be opened here, on a copy
+    of what `url` reads now. To be called under the tenant's lock. Nothing of the tenant is touched.
+
+    Raises RevisionFailed if a revision does, SnapshotError if the copy cannot be made, and Refused if none may be.
+    """
+    name, began = plan.tenant, time.monotonic()
+    client = programs.find(os.environ.get("PATH", ""), access.me.version // 10000)
+    identity = access.settings.identity
+    stored = manifest is not None and (not manifest.recipients or identity is not None)
+    extensions = {row["name"]: EXTENSIONS_SCHEMA for row in postgres.rows(access.connection, "extensions")}
+    held = manifest.raw_size if manifest else int(postgres.scalar(access.connection, "size", schema=quoted(name)))
+    untouched = f"untouched, at {plan.start or 'nothing yet'}"
+    with (
+        access.dumping(name, url) as reading,
+        scratch.database(access, name, extensions, needs=held * scratch.ROOM) as copy,
+    ):
+        if manifest is not None and stored:
+            pieces = archives.archive(require_store(access.settings), manifest, identity)
+        else:
+            pieces = archives.dumping(client, reading, name)
+        try:
+            options = ["--no-owner", "--no-acl"]
+            archives.replay(client, pieces, copy, access.me.version, options=options, seconds=timeout)
+        except ProgramError as error:
+            raise SnapshotError(
+                f"no copy of {name} could be made to rehearse on: {error.message}",
+                data=untouched,
+                next=f"prove its snapshots: tenants drill {name}   (or go without: tenants deploy {name} {WITHOUT})",
+            ) from None
+        scratch.as_a_tenant(access, copy)
+        copied = time.monotonic() - began
+        ran = revisions.upgrade(access, plan, folder, copy, owner=copy.user, seconds=timeout, notice=lambda *_: None)
+        postgres.end_sessions(access.connection, [copy.user])
+        failure = revisions.failure(ran, seconds=timeout) if ran.code != 0 else _unproven(plan, copy)
+        if failure:
+            failure.message = f"on a copy of today's data: {failure.message}"
+            failure.data = untouched
+            raise failure
+    words = f"{counted(len(plan.pending), 'revision')} passed on a copy"
+    took = seconds(time.monotonic() - began - copied)
+    tell(Event(name, "rehearse", f"{words} in {took}, made in {seconds(copied)}"))
+
+
+def alone(access: Access, plan: Plan, folder: Path, tell: Tell, *, timeout: float, wait: float) -> TenantsError | None:
+    """Rehearse without a deploy: on a copy of what is there now, which is not stored. Returns what went wrong."""
+    try:
+        with locks.tenant_lock(access, plan.tenant, "rehearse", tell, wait), access.acting_as(plan.tenant) as url:
+            rehearse(access, plan, folder, url, None, tell, timeout=timeout)
+    except (TenantsError, postgres.DatabaseError) as error:
+        return postgres.failed(error)
+    return None
+
+
+def _unproven(plan: Plan, copy: DatabaseUrl) -> TenantsError | None:
+    """What is wrong with a run that says it went well."""
+    with postgres.connect(copy, "tenants rehearse") as connection:
+        heads = postgres.read_heads(connection, plan.tenant)
+    if heads == (plan.target,):
+        return None
+    return TenantsError(f"the schema is at {'+'.join(heads) or 'nothing'} after it, and not at {plan.target}")

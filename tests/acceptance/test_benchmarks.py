@@ -1,0 +1,30 @@
+"""The benchmarks run, and print what they are for. What they measure is not looked at: docs/performance.md is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from support import REPOSITORY
+
+ROWS = {
+    "memory": (["--gigabytes", "0.004"], {"tenants snapshot, nothing in it", "tenants snapshot", "tenants restore"}),
+    "restore_latency": (
+        ["--megabytes", "4", "--calm", "0.3"],
+        {"tenants restore", "pg_restore -cO", "pg_restore -cO -1"},
+    ),
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from Linux's /proc")
+@pytest.mark.parametrize("name", ROWS)
+def test_each_benchmark_prints_its_table(name: str) -> None:
+    options, rows = ROWS[name]
+    command = [sys.executable, "-m", f"benchmarks.{name}", *options]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
+    head, *found = lines
+    assert {line[0].strip("| `") for line in found} == rows
+    assert {len(line) for line in found} == {len(head)}

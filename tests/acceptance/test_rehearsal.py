@@ -1,0 +1,181 @@
+"""The revisions run on a copy of today's data first: what fails there never gets near the live schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+import pytest
+from support import Place
+
+
+@pytest.fixture
+def orchard(place: Place) -> Place:
+    """A tenant with four rows and a second table; a deploy that rehearses, as it does by default."""
+    del place.environment["TENANTS_REHEARSAL"]
+    place.fruits()
+    place.deployed()
+    place.database.sql(
+        "CREATE TABLE sold (id serial PRIMARY KEY, name text, amount text);"
+        "INSERT INTO sold (name, amount) VALUES ('apple', '1'), ('apple', '2'), ('leek', NULL), ('banana', 'many')",
+        url=place.url_of("fruits"),
+    )
+    return place
+
+
+@pytest.mark.every_server
+def test_what_passes_on_the_copy_is_migrated_then(orchard: Place) -> None:
+    orchard.colour()
+    done = orchard.tenants("deploy")
+    assert done.code == 0, done.said
+    stages = [line.split()[1] for line in done.err.splitlines() if line.startswith("fruits")]
+    assert stages == ["plan", "snapshot", "rehearse", "migrate", "prove"]
+    assert "1 revision passed on a copy" in done.err
+    assert orchard.database.sql("SELECT count(colour), count(*) FROM fruits.items") == [(0, 4)]
+    orchard.nothing_left()
+
+
+@pytest.mark.every_server
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("ALTER TABLE sold ALTER amount SET NOT NULL", "null values"),
+        ("ALTER TABLE sold ADD UNIQUE (name)", "(name)=(apple) is duplicated"),
+        ("ALTER TABLE sold ALTER amount TYPE int USING amount::int", '"many"'),
+        ("ALTER TABLE sold ADD FOREIGN KEY (name) REFERENCES items (name)", "(name)=(leek) is not present"),
+        ("CREATE SCHEMA elsewhere", "permission denied"),
+        ("CREATE EXTENSION hstore", "permission denied"),
+        ("SELECT 1 / (SELECT 4 - count(*) FROM items)", "division by zero"),
+    ],
+)
+def test_what_the_real_rows_do_not_allow_stops_before_the_live_schema(
+    orchard: Place, statement: str, words: str
+) -> None:
+    orchard.revision("fruits", "0002", f"op.execute({statement!r})", "0001")
+    before, written = orchard.database.dump("fruits"), live_writes(orchard)
+    done = orchard.tenants("deploy")
+    assert done.code == 6 and words in done.err, done.said
+    assert "on a copy of today's data" in done.err and "0002_step.py" in done.err
+    assert "untouched, at 0001" in done.err and "the old one goes on serving" in done.err
+    assert "migrate " not in done.err, "the stage was not reached"
+    assert orchard.database.dump("fruits") == before
+    assert live_writes(orchard) == written
+    orchard.nothing_left()
+
+
+def live_writes(place: Place) -> list[tuple[object, ...]]:
+    """When each definition in the schema was written: a statement that is rolled back leaves no trace here, a lock
+    neither, so this tells of commits alone."""
+    return place.database.sql(
+        "SELECT relname, xmin::text FROM pg_class WHERE relnamespace = 'fruits'::regnamespace ORDER BY 1"
+    )
+
+
+def test_one_row_in_a_hundred_thousand_is_found_and_named(orchard: Place) -> None:
+    url = orchard.url_of("fruits")
+    orchard.database.sql("INSERT INTO sold (amount) SELECT n::text FROM generate_series(1, 100000) n", url=url)
+    orchard.database.sql("DELETE FROM sold WHERE amount = 'many'; INSERT INTO sold (amount) VALUES ('1O1')", url=url)
+    orchard.revision("fruits", "0002", "op.execute('ALTER TABLE sold ALTER amount TYPE int USING amount::int')", "0001")
+    done = orchard.tenants("deploy")
+    assert done.code == 6 and '"1O1"' in done.err, done.said
+
+
+def test_what_takes_longer_than_allowed_is_ended_on_the_copy(orchard: Place) -> None:
+    orchard.revision("fruits", "0002", "op.execute('SELECT pg_sleep(600)')", "0001")
+    done = orchard.tenants("deploy", "--timeout", "3")
+    assert done.code == 6 and "on a copy" in done.err and "longer than 3 s" in done.err, done.said
+    orchard.nothing_left()
+
+
+def test_the_live_tables_are_not_locked_by_what_fails_on_the_copy(orchard: Place) -> None:
+    """A reader is in a transaction the whole time; a revision that reached the live table would wait for it."""
+    orchard.revision("fruits", "0002", "op.execute('ALTER TABLE sold ALTER amount SET NOT NULL')", "0001")
+    with psycopg.connect(orchard.url_of("fruits")) as reader:
+        reader.execute("SELECT * FROM sold")
+        done = orchard.tenants("deploy")
+        assert done.code == 6 and "lock" not in done.err, done.said
+
+
+def test_a_hostile_revision_finds_nobody_to_become_on_the_copy(orchard: Place) -> None:
+    orchard.tenants("create", "pears")
+    body = """
+        for role in ("fruits", "pears", "postgres"):
+            for words in ("SET ROLE {}", "ALTER ROLE {} PASSWORD 'x'", "SET SESSION AUTHORIZATION {}"):
+                with op.get_bind().begin_nested() as point:
+                    try:
+                        op.execute("SET LOCAL lock_timeout = '1s'")
+                        op.execute(words.format(role))
+                        print("BECAME", words.format(role))
+                    except Exception:
+                        point.rollback()
+        raise SystemExit("the end")
+    """
+    orchard.revision("fruits", "0002", body, "0001")
+    before = orchard.database.sql("SELECT rolname, rolpassword FROM pg_authid WHERE rolname !~ '~' ORDER BY 1")
+    done = orchard.tenants("deploy")
+    assert done.code == 6 and "on a copy" in done.err and "BECAME" not in done.said, done.said
+    assert orchard.database.sql("SELECT rolname, rolpassword FROM pg_authid WHERE rolname !~ '~' ORDER BY 1") == before
+    orchard.nothing_left()
+
+
+def test_where_no_copy_can_be_made_it_is_said_and_another_outcome(orchard: Place) -> None:
+    """A view of the tenant's looks into a neighbour's schema, which no copy of the tenant alone has."""
+    orchard.database.sql("CREATE SCHEMA outside; CREATE TABLE outside.t (); GRANT USAGE ON SCHEMA outside TO fruits")
+    orchard.database.sql("GRANT SELECT ON outside.t TO fruits; CREATE VIEW fruits.v AS SELECT count(*) FROM outside.t")
+    orchard.database.sql("ALTER VIEW fruits.v OWNER TO fruits")
+    orchard.colour()
+    done = orchard.tenants("deploy")
+    assert done.code == 5 and "no copy of fruits could be made" in done.err and "--no-rehearsal" in done.err, done.said
+    assert "untouched, at 0001" in done.err
+    assert orchard.tenants("deploy", "--no-rehearsal").code == 0
+    orchard.nothing_left()
+
+
+def test_an_app_with_its_own_url_is_told_that_it_is_not_rehearsed(orchard: Place) -> None:
+    orchard.colour()
+    environment = {"DATABASE_URL": orchard.url_of("fruits"), "TENANTS_MIGRATIONS": str(orchard.migrations / "fruits")}
+    done = orchard.tenants("deploy", **environment)
+    assert done.code == 0 and "rehearse" in done.err and "skipped" in done.err, done.said
+
+
+def test_an_encrypted_snapshot_that_cannot_be_opened_here_does_not_hinder_it(orchard: Place) -> None:
+    pyrage = pytest.importorskip("pyrage", reason="the extra 'age' is needed to encrypt")
+    orchard.environment["TENANTS_AGE_RECIPIENTS"] = str(pyrage.x25519.Identity.generate().to_public())
+    orchard.colour()
+    done = orchard.tenants("deploy")
+    assert done.code == 0 and "passed on a copy" in done.err, done.said
+
+
+def test_a_damaged_store_is_found_out_before_the_live_schema_is_touched(orchard: Place) -> None:
+    """What is rehearsed on is what is stored: the archive of an earlier night, which has rotted since."""
+    orchard.snapshot()
+    (archive,) = [file for file in orchard.store.rglob("*.zst") if is_last(orchard, file)]
+    assert archive.stat().st_size
+    data = bytearray(archive.read_bytes())
+    data[len(data) // 2] ^= 1
+    archive.write_bytes(data)
+    orchard.colour()
+    done = orchard.tenants("deploy")
+    assert done.code == 0 and "stored anew" in done.err and "passed on a copy" in done.err, done.said
+
+
+def is_last(place: Place, file: Path) -> bool:
+    return file.name.startswith(place.snapshots()[-1])
+
+
+def test_a_folder_that_is_not_pushed_yet_is_rehearsed_without_a_snapshot_or_a_change(orchard: Place) -> None:
+    ready = orchard.tenants("rehearse", "--json").json["rehearsals"]
+    assert [one["outcome"] for one in ready] == ["nothing-pending"]
+    before, stored = orchard.database.dump("fruits"), orchard.stored()
+    file = orchard.revision("fruits", "0002", "op.execute('ALTER TABLE sold ALTER amount SET NOT NULL')", "0001")
+    done = orchard.tenants("rehearse", "fruits", "--json")
+    assert done.code == 6, done.said
+    (one,) = done.json["rehearsals"]
+    assert (one["outcome"], one["from"], one["to"]) == ("failed", "0001", "0002") and "null values" in one["error"]
+    file.unlink()
+    orchard.colour()
+    passed = orchard.tenants("rehearse")
+    assert passed.code == 0 and "1 revision passed on a copy" in passed.err, passed.said
+    assert (orchard.database.dump("fruits"), orchard.stored()) == (before, stored)
+    assert orchard.tenants("rehearse", DATABASE_URL=orchard.url_of("fruits")).code == 2
+    orchard.nothing_left()
