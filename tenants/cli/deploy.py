@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -17,6 +18,7 @@ from tenants.usecases import planning, revisions
 from tenants.usecases import rehearse as rehearsals
 from tenants.usecases.access import Access
 from tenants.usecases.deploy import Options, Result
+from tenants.usecases.rehearse import Rehearsed
 
 NOTHING_YET = """nothing to do: there is no project and no tenant yet
 Next:     add migrations/PROJECT/ with a first revision, and push; or: tenants create NAME"""
@@ -94,10 +96,11 @@ def rehearse(tenant: tuple[str, ...], timeout: float, wait: float, as_json: bool
         survey, tell = planning.survey(access, tenant), render.Progress(tenant)
         for found in survey.plans:
             tell(Event(found.tenant, "plan", str(found), failed=found.error is not None))
-            outcome, error = "nothing-pending", found.error
+            outcome, error, seen = "nothing-pending", found.error, Rehearsed()
             if found.action is Action.MIGRATE and not found.empty:
-                error = rehearsals.alone(access, found, survey.folders[found.project], tell, timeout=timeout, wait=wait)
-                outcome = "passed"
+                folder = survey.folders[found.project]
+                seen = rehearsals.alone(access, found, folder, tell, timeout=timeout, wait=wait)
+                outcome, error = "passed", seen.error
             elif found.pending:
                 outcome = "nothing-there"  # a first deploy: no row that could be in the way
             if error:
@@ -110,6 +113,7 @@ def rehearse(tenant: tuple[str, ...], timeout: float, wait: float, as_json: bool
                     "to": found.target,
                     "outcome": outcome,
                     "error": error.message if error else None,
+                    "revisions": [asdict(effects) for effects in seen.effects],
                 }
             )
     if as_json:

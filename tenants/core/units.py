@@ -15,7 +15,9 @@ def size(count: int) -> str:
 
 
 def seconds(value: float) -> str:
-    """A duration: 0.4 s, 90 s, 12 min."""
+    """A duration: 3 ms, 0.4 s, 90 s, 12 min."""
+    if value < 0.0995:
+        return f"{value * 1000:.0f} ms"
     if value < 10:
         return f"{value:.1f} s"
     return f"{value:.0f} s" if value < 120 else f"{value / 60:.0f} min"

@@ -34,6 +34,9 @@ LockNotToBeHad = (pg.LockNotAvailable, pg.DeadlockDetected)
 CONNECT_SECONDS = 10
 MAX_HEADS, MAX_LENGTH = 100, 255
 """Of a version table, in rows and characters: more is nothing that Alembic wrote."""
+LOCK_MS = 500
+"""How long a lock on a table of a running app is waited for, while the app's queries queue up behind us. It is less
+than the server's deadlock_timeout of a second: in a deadlock it is we who give way, and never the app."""
 STATEMENT_SECONDS = 60
 """No statement of our own takes longer: it reads catalogs or makes roles. Dumps and migrations have other limits."""
 

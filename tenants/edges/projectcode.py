@@ -14,13 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from tenants.core.effects import Effects
 from tenants.core.names import printable
 from tenants.core.settings import STORAGE_SECRETS
 from tenants.edges import sandbox
 
 _BOOT = str(Path(__file__).parents[1] / "sandboxed" / "boot.py")
 Notice = Callable[[str, str], None]
-"""Told while project code runs: ("applied", revision) and ("waits", the statement that waits for a lock)."""
+"""Told while project code runs: ("applied", revision), ("waits", the statement that waits for a lock), and ("dropped",
+an invalid index)."""
 
 _LINE = 1 << 16
 _TOTAL = 4 << 20
@@ -35,6 +37,8 @@ class Ran:
     applied: list[str] = field(default_factory=list)
     stays: list[str] = field(default_factory=list)
     """Statements of autocommit blocks: they stay whatever came after."""
+    effects: list[Effects] = field(default_factory=list)
+    """On tables that were there before, if it was asked to watch."""
     failure: dict[str, str | None] | None = None
     sql: str = ""
     output: str = ""
@@ -52,8 +56,10 @@ def run(
     seconds: float,
     secrets: Sequence[str] = (),
     notice: Notice = lambda *_: None,
+    now_and_then: Callable[[], None] = lambda: None,
 ) -> Ran:
-    """Run `tenants.sandboxed` with the request. Ends it after `seconds`. Never raises for what that code does."""
+    """Run `tenants.sandboxed` with the request. Ends it after `seconds`, and calls `now_and_then` once a second until
+    then. Never raises for what that code does."""
     ran = Ran()
     with (
         _pipe() as (reports, descriptor),
@@ -76,7 +82,7 @@ def run(
         except BrokenPipeError:
             pass  # it ended before it listened; its output says why
         ear = _Ear(ran, notice, secrets)
-        printed = _follow(process, reports, ear, time.monotonic() + seconds)
+        printed = _follow(process, reports, ear, time.monotonic() + seconds, now_and_then)
         if printed is not None:
             ran.code = process.wait()
             ran.output = ear.text(printed.decode("utf-8", "replace")[-4000:], 4000).strip()
@@ -91,7 +97,9 @@ def _pipe() -> Iterator[tuple[IO[bytes], int]]:
         yield reports, writing
 
 
-def _follow(process: subprocess.Popen[bytes], reports: IO[bytes], ear: _Ear, end: float) -> bytes | None:
+def _follow(
+    process: subprocess.Popen[bytes], reports: IO[bytes], ear: _Ear, end: float, now_and_then: Callable[[], None]
+) -> bytes | None:
     """Read reports and output until the process has ended; None if the time was over first. A process that floods us
     is read on, so that it ends, but not listened to; what it leaves in the background is not waited for."""
     assert process.stdout
@@ -101,12 +109,16 @@ def _follow(process: subprocess.Popen[bytes], reports: IO[bytes], ear: _Ear, end
             os.set_blocking(pipe.fileno(), False)
             selector.register(pipe, selectors.EVENT_READ)
         ended: float | None = None
+        looked = time.monotonic()
         while selector.get_map() or ended is None:
             now = time.monotonic()
             if now > end:
                 return None
             if ended is None and process.poll() is not None:
                 ended = now
+            if ended is None and now > looked + 1:
+                now_and_then()
+                looked = time.monotonic()
             if ended is not None and now > ended + 1:
                 break  # something that it left in the background goes on writing
             ready = selector.select(0.1) if selector.get_map() else []
@@ -159,6 +171,10 @@ class _Ear:
         elif kind == "waits":
             ran.attempts += 1
             self._notice("waits", " ".join(self.text(event["statement"], 200).split()))
+        elif kind == "dropped":
+            self._notice("dropped", self.text(event["index"], 63))
+        elif kind == "effects" and len(ran.effects) < 10_000:
+            ran.effects.append(Effects.of(event))
         elif kind == "sql":
             ran.sql = self.text(event["text"], _TOTAL)
         elif kind == "failed":

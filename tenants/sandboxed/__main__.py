@@ -19,11 +19,13 @@ from typing import Any
 import psycopg
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import create_engine
+from psycopg import sql
+from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from tenants.sandboxed.guard import CONSTRAINT, Guard, TransactionEnded
+from tenants.sandboxed.guard import CONSTRAINT, Guard, TransactionEnded, driver
+from tenants.sandboxed.watch import Watch
 
 Request = dict[str, Any]
 
@@ -85,17 +87,55 @@ def _upgrade(request: Request, report: Report) -> None:
     give_up = time.monotonic() + request["lock_seconds"]
     for attempt in range(1000):
         with engine.connect() as connection:
-            guard = Guard(connection, report)
+            if not attempt:
+                _drop_invalid(driver(connection), request["schema"], report)
+            watch = Watch(connection, request["schema"], report) if request["watch"] else None
+            guard = _guard(connection, request, report, watch, again=attempt > 0)
             try:
                 command.upgrade(_config(request, connection=connection, guard=guard), request["target"])
+                if watch:
+                    watch.close()
                 return
-            except DBAPIError as error:
-                locked = isinstance(error.orig, psycopg.errors.LockNotAvailable)
+            except (DBAPIError, psycopg.errors.LockNotAvailable) as error:
+                cause = error.orig if isinstance(error, DBAPIError) else error
+                locked = isinstance(cause, psycopg.errors.LockNotAvailable)
                 if not locked or guard.committed or time.monotonic() > give_up:
                     error.add_note(guard.statement)
                     raise
                 report({"event": "waits", "statement": guard.statement, "attempt": attempt + 1})
         time.sleep(random.uniform(0.5, 1.5) * min(0.2 * 2**attempt, 5))  # noqa: S311
+
+
+def _guard(connection: Connection, request: Request, report: Report, watch: Watch | None, *, again: bool) -> Guard:
+    return Guard(
+        connection,
+        report,
+        request["schema"],
+        lock_ms=request["lock_timeout_ms"],
+        locks=request["locks"][again],
+        applied=watch.applied if watch else lambda _: None,
+    )
+
+
+def _drop_invalid(connection: psycopg.Connection[Any], schema: str, report: Report) -> None:
+    """Drop the indexes that a broken CREATE INDEX CONCURRENTLY has left: no query uses them, and the revision that made
+    them would find their names taken. Where somebody may be building one now, all of that table's stay."""
+    query = """
+        SELECT c.relname::text FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+        WHERE c.relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = %s)
+          AND NOT i.indisvalid AND c.relkind = 'i'
+          AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid)
+          AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conindid = c.oid)
+          AND NOT EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.relation = i.indrelid
+                          AND l.mode = 'ShareUpdateExclusiveLock' AND l.pid <> pg_catalog.pg_backend_pid())"""
+    names = [name for (name,) in connection.execute(query, [schema]).fetchall()]
+    connection.rollback()
+    connection.autocommit = True
+    for name in names:
+        connection.execute("SET lock_timeout = 0")  # nobody queues up behind it
+        connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(schema, name)))
+        report({"event": "dropped", "index": name})
+    connection.autocommit = False
 
 
 def _session(request: Request) -> psycopg.Connection[Any]:

@@ -6,21 +6,30 @@ is meant, the guard mends the constraint. A ROLLBACK takes the table away, so th
 
 `autocommit_block` of Alembic commits what came before it, by design. It is let through, and what it leaves for good is
 reported, statement by statement.
+
+The first transaction takes the locks that a rehearsal has seen before anything else, within one budget: it waits with
+empty hands then, and the app waits behind it for no longer than that.
 """
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from alembic.runtime.migration import MigrationContext
+from psycopg import sql
 from sqlalchemy import Connection, event
+
+from tenants.core.effects import MODES
 
 Report = Callable[[dict[str, Any]], None]
 CONSTRAINT = "a revision must not end its transaction"
+_PATIENT = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
+"""What waits for others without anybody waiting behind it: its lock lets reads and writes pass."""
 
 
 class TransactionEnded(Exception):
@@ -36,8 +45,20 @@ class TransactionEnded(Exception):
 class Guard:
     """Watches one connection while `alembic upgrade` uses it."""
 
-    def __init__(self, connection: Connection, report: Report) -> None:
-        self._report = report
+    def __init__(
+        self,
+        connection: Connection,
+        report: Report,
+        schema: str,
+        *,
+        lock_ms: int,
+        locks: Sequence[Sequence[str]],
+        applied: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`locks` are tables of the schema, and the modes to lock them in first; `lock_ms` is the budget for it.
+        `applied` is told the id of each revision that has gone well."""
+        self._report, self._schema, self._applied = report, schema, applied
+        self._lock_ms, self._locks = lock_ms, locks
         self._allowed = self._block = False
         self._began = time.monotonic()
         self.ended: str | None = None
@@ -63,12 +84,13 @@ class Guard:
     def revision_applied(self, *, ctx: MigrationContext, step: Any, **_: object) -> None:
         """Called by Alembic after each revision: the transaction must still be the one that it began in."""
         assert ctx.connection is not None
-        raw = _raw(ctx.connection)
+        raw = driver(ctx.connection)
         if self.ended or (not raw.autocommit and not _is_armed(raw)):
             raise TransactionEnded(self.ended or "ROLLBACK")
         now = time.monotonic()
         self._report({"event": "applied", "revision": step.up_revision_id, "seconds": now - self._began})
         self._began = now
+        self._applied(step.up_revision_id)
 
     def watch_blocks(self, context: MigrationContext) -> None:
         """Let the commit at the beginning of each `autocommit_block` through."""
@@ -85,7 +107,7 @@ class Guard:
         context.autocommit_block = autocommit_block  # type: ignore[method-assign]
 
     def _on_begin(self, connection: Connection) -> None:
-        raw = _raw(connection)
+        raw = driver(connection)
         if raw.autocommit:
             return
         raw.execute(
@@ -93,9 +115,48 @@ class Guard:
             " DEFERRABLE INITIALLY DEFERRED) ON COMMIT DROP"
         )
         raw.execute("INSERT INTO pg_temp.tenants_transaction VALUES (1), (1)")
+        self._lock_first(raw)
+
+    def _lock_first(self, raw: psycopg.Connection[Any]) -> None:
+        """Wait for one of the tables, and take the others as they are, or let go of all and wait for the one that was
+        not to be had: with a lock in hand we never wait for another, whichever order the app takes them in.
+
+        Raises LockNotAvailable when the budget is used up. A table that is gone is left to the revisions.
+        """
+        end = time.monotonic() + self._lock_ms / 1000
+        order = [(table, mode) for table, mode in self._locks if self._is_there(raw, table)]
+        self._locks = ()
+        if not order:
+            return
+        raw.execute("SAVEPOINT tenants_locks")
+        while (busy := self._lock(raw, order, end)) is not None:
+            raw.execute("ROLLBACK TO SAVEPOINT tenants_locks")
+            order.insert(0, order.pop(busy))
+        raw.execute("RELEASE SAVEPOINT tenants_locks")
+        _set_lock_timeout(raw, self._lock_ms)
+
+    def _lock(self, raw: psycopg.Connection[Any], order: Sequence[tuple[str, str]], end: float) -> int | None:
+        """The place of the first table that is not to be had at once; None if all are ours."""
+        for place, (table, mode) in enumerate(order):
+            self.statement = f"LOCK TABLE {table} IN {mode} MODE"
+            words: LiteralString = "LOCK TABLE ONLY {} IN " + MODES[MODES.index(mode)] + " MODE"
+            _set_lock_timeout(raw, max(1, int((end - time.monotonic()) * 1000)))
+            try:
+                table_name = sql.Identifier(self._schema, table)
+                raw.execute(sql.SQL(words + (" NOWAIT" if place else "")).format(table_name))
+            except psycopg.errors.LockNotAvailable:
+                if not place or time.monotonic() > end:
+                    raise
+                return place
+        return None
+
+    def _is_there(self, raw: psycopg.Connection[Any], table: str) -> bool:
+        name = sql.Identifier(self._schema, table).as_string(raw)
+        row = raw.execute("SELECT pg_catalog.to_regclass(%s) IS NOT NULL", [name]).fetchone()
+        return bool(row and row[0])
 
     def _on_commit(self, connection: Connection) -> None:
-        raw = _raw(connection)
+        raw = driver(connection)
         if raw.autocommit:
             return
         if not self._allowed:
@@ -115,13 +176,15 @@ class Guard:
     def _on_rollback(self, _: Connection) -> None:
         self.ended = self.ended or "ROLLBACK"
 
-    def _before_statement(self, _c: Connection, _cursor: Any, statement: str, *_: Any) -> None:
+    def _before_statement(self, connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
         if self.ended:
             raise TransactionEnded(self.ended)
         self.statement = statement
+        if (raw := driver(connection)).autocommit:
+            _set_lock_timeout(raw, 0 if _PATIENT.search(statement) else self._lock_ms)
 
     def _after_statement(self, connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
-        raw = _raw(connection)
+        raw = driver(connection)
         if not raw.autocommit and raw.info.transaction_status is psycopg.pq.TransactionStatus.IDLE:
             self.ended = "COMMIT or ROLLBACK"
             raise TransactionEnded(self.ended)
@@ -132,10 +195,11 @@ class Guard:
             self._pending.append(statement)
 
 
-def _raw(connection: Connection) -> psycopg.Connection[Any]:
-    raw = connection.connection.dbapi_connection
-    assert raw is not None
-    return getattr(raw, "driver_connection", None) or raw  # type: ignore[return-value]
+def driver(connection: Connection) -> psycopg.Connection[Any]:
+    """The driver's connection below SQLAlchemy's: what is executed on it is not one of the revision's statements."""
+    below = connection.connection.dbapi_connection
+    assert below is not None
+    return getattr(below, "driver_connection", None) or below  # type: ignore[return-value]
 
 
 def _is_armed(raw: psycopg.Connection[Any]) -> bool:
@@ -145,3 +209,7 @@ def _is_armed(raw: psycopg.Connection[Any]) -> bool:
     except psycopg.errors.UndefinedTable:
         return False
     return bool(row and row[0])
+
+
+def _set_lock_timeout(raw: psycopg.Connection[Any], milliseconds: int) -> None:
+    raw.execute("SELECT pg_catalog.set_config('lock_timeout', %s, false)", [f"{milliseconds}ms"])

@@ -28,7 +28,7 @@ from tenants.usecases.access import Access
 from tenants.usecases.logins import Created
 
 LOCK_SECONDS = 60.0
-"""How long the locks of the tables are tried for, a second each time: the running app goes on between."""
+"""How long the locks of the tables are tried for, half a second each time: the running app goes on between."""
 
 
 @dataclass(frozen=True)
@@ -279,14 +279,14 @@ def _snapshot_after(access: Access, name: str, tell: Tell) -> None:
 
 
 def _locked(access: Access, name: str, found: Adoption | None, work: Callable[[], None], tell: Tell) -> None:
-    """Do the work in a transaction that has all tables to itself. Each lock is tried for a second, and then all of it
-    anew after a pause, so that nobody queues behind us for longer. Raises Locked when it is not to be had."""
+    """Do the work in a transaction that has all tables to itself. Each lock is tried for half a second, and then all of
+    it anew after a pause, so that nobody queues behind us for longer. Raises Locked when it is not to be had."""
     give_up, told = time.monotonic() + LOCK_SECONDS, False
     tables = ", ".join(thing.identity for thing in found.tables) if found else ""
     while True:
         try:
             with postgres.roles_locked(access.connection):
-                _run(access, ["SET LOCAL lock_timeout = '1s'"])
+                _run(access, [f"SET LOCAL lock_timeout = {postgres.LOCK_MS}"])
                 if tables:
                     _run(access, [f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE"])
                 work()

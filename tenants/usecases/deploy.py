@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tenants.core.effects import Effects
 from tenants.core.errors import MigrationError, Refused, SnapshotError, TenantsError
 from tenants.core.events import Event, Stage, Tell
 from tenants.core.manifest import Manifest
@@ -20,6 +21,8 @@ from tenants.edges.catalog import Record
 from tenants.edges.projectcode import Ran
 from tenants.usecases import audit, locks, planning, provision, rehearse, revisions, snapshots
 from tenants.usecases.access import Access
+
+LOCK_NOT_AVAILABLE = "55P03"
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,10 @@ class _Deploy:
     result: Result
     stages: dict[str, float] = field(default_factory=dict)
     stage: Stage = "lock"
+    seen: list[Effects] = field(default_factory=list)
+    """What the rehearsal has seen."""
+    waits: set[tuple[object, ...]] = field(default_factory=set)
+    """What it has been told to wait for."""
 
     def run(self) -> None:
         began = time.monotonic()
@@ -173,22 +180,52 @@ class _Deploy:
         access, plan, why = self.access, self.plan, "it takes the admin's URL, which makes a database for the copy"
         if not access.own:
             try:
-                rehearse.rehearse(access, plan, self.folder, url, manifest, self.tell, timeout=self.options.timeout)
+                self.seen = rehearse.rehearse(
+                    access, plan, self.folder, url, manifest, self.tell, timeout=self.options.timeout
+                )
                 return
             except Refused as error:  # no right to make a database, no room for one
                 why = error.message
         self.tell(Event(plan.tenant, "rehearse", f"skipped: {why}"))
 
     def _notice(self, kind: str, text: str) -> None:
+        name = self.plan.tenant
         if kind == "waits":
-            self.tell(Event(self.plan.tenant, "migrate", f"a lock is not to be had yet, trying again: {text[:100]}"))
+            self._tell_waits(f"a lock is not to be had yet, trying again: {text[:100]}", self._holders())
+        elif kind == "dropped":
+            words = f"index {text}, which a CREATE INDEX CONCURRENTLY left unfinished, is dropped"
+            self.tell(Event(name, "migrate", words))
         else:
-            self.tell(Event(self.plan.tenant, "migrate", f"{text} applied", live=True))
+            self.tell(Event(name, "migrate", f"{text} applied", live=True))
+
+    def _look_who_is_in_the_way(self) -> None:
+        """Now and then, while it runs: what waits for locks with patience is CREATE INDEX CONCURRENTLY, which every
+        transaction on this database that began before it can hold up, be it a backup of another tenant."""
+        key = postgres.lock_key(f"migrates {self.plan.tenant}")
+        if found := postgres.rows(self.access.connection, "blockers", key=key, seconds=2):
+            self._tell_waits("waits until an older transaction ends", found)
+
+    def _tell_waits(self, words: str, sessions: Sequence[postgres.Row]) -> None:
+        """Once for the same words and the same sessions."""
+        this = (words, *(row["pid"] for row in sessions))
+        if this not in self.waits:
+            self.waits.add(this)
+            self.tell(Event(self.plan.tenant, "migrate", words + _named(sessions)))
+
+    def _holders(self) -> list[postgres.Row]:
+        return postgres.rows(self.access.connection, "holders", schema=quoted(self.plan.tenant))
 
     def _migrate(self, url: DatabaseUrl) -> None:
         before, began = self._fingerprint(), time.monotonic()
         ran = revisions.upgrade(
-            self.access, self.plan, self.folder, url, seconds=self.options.timeout, notice=self._notice
+            self.access,
+            self.plan,
+            self.folder,
+            url,
+            seconds=self.options.timeout,
+            notice=self._notice,
+            now_and_then=self._look_who_is_in_the_way,
+            seen=self.seen,
         )
         self._end_sessions(url)
         heads = self._heads()
@@ -212,6 +249,9 @@ class _Deploy:
             error.next = (
                 f"if what depends on it is a view that its adoption left: tenants adopt {self.plan.tenant} --finish"
             )
+        if ran.failure and ran.failure["sqlstate"] == LOCK_NOT_AVAILABLE:
+            error.message += _named(self._holders())
+            error.next = "wait until that session lets go, or end it, and push again"
         moved = heads != self.plan.current
         where = self.result.end or "nothing yet"
         if moved:
@@ -228,6 +268,10 @@ class _Deploy:
             )
         else:
             error.data = f"untouched, at {where}"
+        for row in postgres.rows(self.access.connection, "invalid_indexes", schema=quoted(self.plan.tenant)):
+            error.data += (
+                f"\nindex {printable(row['name'])} is unfinished, and no query uses it: the next push drops it"
+            )
         if (moved or changed) and self.result.snapshot:
             error.data += f"\nas it was before: tenants restore {self.plan.tenant} {self.result.snapshot}"
         return error
@@ -296,3 +340,13 @@ class _Deploy:
                 error=str(failure)[:2000] if failure else None,
             ),
         )
+
+
+def _named(sessions: Sequence[postgres.Row]) -> str:
+    """Sessions that are in the way, in words; empty if there are none. Of those of others a tenant sees the pid."""
+    words = []
+    for row in sessions:
+        known = ", ".join(printable(str(row[key])) for key in ("role", "name", "state") if row[key])
+        since = f" for {seconds(row['seconds'])}" if row["seconds"] is not None else ""
+        words.append(f"pid {row['pid']}" + (f" ({known}{since})" if known else ""))
+    return f"; in the way: {', '.join(words)}" if words else ""

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from tenants.core.effects import Effects
 from tenants.core.errors import ProgramError, SnapshotError, TenantsError
 from tenants.core.events import Event, Tell
 from tenants.core.manifest import Manifest
@@ -27,9 +30,10 @@ WITHOUT = "--no-rehearsal"
 
 def rehearse(
     access: Access, plan: Plan, folder: Path, url: DatabaseUrl, manifest: Manifest | None, tell: Tell, *, timeout: float
-) -> None:
+) -> list[Effects]:
     """Run the pending revisions on a copy of the snapshot; where there is none, or it cannot be opened here, on a copy
-    of what `url` reads now. To be called under the tenant's lock. Nothing of the tenant is touched.
+    of what `url` reads now. To be called under the tenant's lock. Nothing of the tenant is touched. Returns what they
+    did to tables that were there before, in the order in which they ran.
 
     Raises RevisionFailed if a revision does, SnapshotError if the copy cannot be made, and Refused if none may be.
     """
@@ -66,19 +70,39 @@ def rehearse(
             failure.message = f"on a copy of today's data: {failure.message}"
             failure.data = untouched
             raise failure
+    for line in _told(plan, ran.effects):
+        tell(Event(name, "rehearse", line))
     words = f"{counted(len(plan.pending), 'revision')} passed on a copy"
     took = seconds(time.monotonic() - began - copied)
     tell(Event(name, "rehearse", f"{words} in {took}, made in {seconds(copied)}"))
+    return ran.effects
 
 
-def alone(access: Access, plan: Plan, folder: Path, tell: Tell, *, timeout: float, wait: float) -> TenantsError | None:
-    """Rehearse without a deploy: on a copy of what is there now, which is not stored. Returns what went wrong."""
+def _told(plan: Plan, found: Sequence[Effects]) -> list[str]:
+    """What a running app may notice of each revision, in a line."""
+    files = {revision.id: revision.file for revision in plan.pending}
+    return [
+        f"{files.get(one.revision, one.revision)}: {'; '.join(str(effect) for effect in one.telling)}"
+        for one in found
+        if one.telling
+    ]
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """What came of a rehearsal that no deploy followed."""
+
+    effects: Sequence[Effects] = ()
+    error: TenantsError | None = None
+
+
+def alone(access: Access, plan: Plan, folder: Path, tell: Tell, *, timeout: float, wait: float) -> Rehearsed:
+    """Rehearse without a deploy: on a copy of what is there now, which is not stored. What goes wrong is answered."""
     try:
         with locks.tenant_lock(access, plan.tenant, "rehearse", tell, wait), access.acting_as(plan.tenant) as url:
-            rehearse(access, plan, folder, url, None, tell, timeout=timeout)
+            return Rehearsed(rehearse(access, plan, folder, url, None, tell, timeout=timeout))
     except (TenantsError, postgres.DatabaseError) as error:
-        return postgres.failed(error)
-    return None
+        return Rehearsed(error=postgres.failed(error))
 
 
 def _unproven(plan: Plan, copy: DatabaseUrl) -> TenantsError | None:

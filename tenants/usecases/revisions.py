@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from tenants.core import effects
+from tenants.core.effects import Effects
 from tenants.core.errors import Locked, MigrationError, RevisionFailed
 from tenants.core.plan import Plan
 from tenants.core.settings import DatabaseUrl
@@ -16,9 +18,6 @@ from tenants.usecases import roles
 from tenants.usecases.access import Access
 
 _FILES = ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "PGPASSFILE")
-
-LOCK_TIMEOUT_MS = 1000
-"""How long a statement of a migration may wait for a lock, while the app's queries queue up behind it."""
 
 LOCK_SECONDS = 60.0
 """How long the whole migration is tried again and again when a lock is not to be had."""
@@ -43,10 +42,13 @@ def upgrade(
     owner: str | None = None,
     seconds: float,
     notice: Notice,
+    now_and_then: Callable[[], None] = lambda: None,
+    seen: Sequence[Effects] = (),
 ) -> Ran:
     """Run the pending revisions in the tenant's schema, as `url`, whose sessions are to act as the tenant, or as the
-    `owner` of a copy. What it answers is what project code says; what
-    became of the schema has to be looked up."""
+    `owner` of a copy: then it is watched what they do to the tables that are there. Of the locks that were `seen` so,
+    those that are taken early are taken first. What it answers is what project code says; what became of the schema has
+    to be looked up."""
     request = {
         "do": "upgrade",
         "url": url.text,
@@ -54,11 +56,15 @@ def upgrade(
         "search_path": roles.search_path(plan.tenant),
         "target": plan.target,
         "key": postgres.lock_key(f"migrates {plan.tenant}"),
-        "lock_timeout_ms": LOCK_TIMEOUT_MS,
+        "lock_timeout_ms": postgres.LOCK_MS,
         "lock_seconds": LOCK_SECONDS,
+        "locks": (effects.to_take_first(seen), effects.to_take_first(seen, effects.NOT_LATE)),
+        "watch": owner is not None,
     }
     secrets = (url.password, quote(url.password, safe=""))
-    return _run(access, plan, folder, request, seconds=seconds, secrets=secrets, notice=notice)
+    return _run(
+        access, plan, folder, request, seconds=seconds, secrets=secrets, notice=notice, now_and_then=now_and_then
+    )
 
 
 def _run(
@@ -70,6 +76,7 @@ def _run(
     seconds: float,
     secrets: Sequence[str] = (),
     notice: Notice = lambda *_: None,
+    now_and_then: Callable[[], None] = lambda: None,
 ) -> Ran:
     """With a tenant's own URL project code is the app's, and sees the app: its folder and its environment, less the
     storage's secrets. With the admin's URL it sees its own folder and nothing else."""
@@ -87,6 +94,7 @@ def _run(
         seconds=seconds,
         secrets=secrets,
         notice=notice,
+        now_and_then=now_and_then,
     )
 
 

@@ -28,8 +28,8 @@ def test_what_passes_on_the_copy_is_migrated_then(orchard: Place) -> None:
     orchard.colour()
     done = orchard.tenants("deploy")
     assert done.code == 0, done.said
-    stages = [line.split()[1] for line in done.err.splitlines() if line.startswith("fruits")]
-    assert stages == ["plan", "snapshot", "rehearse", "migrate", "prove"]
+    stages = dict.fromkeys(line.split()[1] for line in done.err.splitlines() if line.startswith("fruits"))
+    assert list(stages) == ["plan", "snapshot", "rehearse", "migrate", "prove"]
     assert "1 revision passed on a copy" in done.err
     assert orchard.database.sql("SELECT count(colour), count(*) FROM fruits.items") == [(0, 4)]
     orchard.nothing_left()
@@ -179,3 +179,33 @@ def test_a_folder_that_is_not_pushed_yet_is_rehearsed_without_a_snapshot_or_a_ch
     assert (orchard.database.dump("fruits"), orchard.stored()) == (before, stored)
     assert orchard.tenants("rehearse", DATABASE_URL=orchard.url_of("fruits")).code == 2
     orchard.nothing_left()
+
+
+@pytest.mark.every_server
+def test_what_a_running_app_would_notice_is_told_table_by_table(orchard: Place) -> None:
+    url = orchard.url_of("fruits")
+    orchard.database.sql("CREATE TABLE small (id int); CREATE TABLE other (id int)", url=url)
+    add, back_fill = "ALTER TABLE items ADD colour text", "UPDATE items SET colour = 'red'"
+    orchard.revision("fruits", "0002", f"op.execute({add!r})\nop.execute({back_fill!r})", "0001")
+    turn, new = "ALTER TABLE sold ALTER id TYPE bigint", "CREATE TABLE fresh AS SELECT * FROM other"
+    orchard.revision("fruits", "0003", f"op.execute({turn!r})\nop.execute({new!r})", "0002")
+    orchard.revision("fruits", "0004", "op.execute('CREATE INDEX ON small (id)')", "0003")
+    done = orchard.tenants("rehearse", "--json")
+    assert done.code == 0, done.said
+    (one,) = done.json["rehearsals"]
+    seen = {
+        (revision["revision"], table["table"]): (table["mode"], table["rewritten"], table["scanned"])
+        for revision in one["revisions"]
+        for table in revision["tables"]
+    }
+    assert seen == {
+        ("0002", "items"): ("ACCESS EXCLUSIVE", False, True),
+        ("0003", "sold"): ("ACCESS EXCLUSIVE", True, True),
+        ("0003", "other"): ("ACCESS SHARE", False, True),
+        ("0004", "small"): ("SHARE", False, True),
+    }
+    held = {(r["revision"], t["table"]): t["held"] for r in one["revisions"] for t in r["tables"]}
+    assert held["0002", "items"] > held["0003", "sold"] > held["0004", "small"], "until the transaction ends"
+    told = [line for line in done.err.splitlines() if "locked for" in line]
+    assert [line.split()[2] for line in told] == ["0002_step.py:", "0003_step.py:", "0004_step.py:"]
+    assert "sold locked for" in told[1] and "(ACCESS EXCLUSIVE), rewritten" in told[1] and "other" not in told[1]

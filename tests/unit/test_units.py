@@ -34,7 +34,8 @@ def test_a_size_has_at_most_three_digits_before_the_point(count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0, "0.0 s"), (0.44, "0.4 s"), (12.4, "12 s"), (90, "90 s"), (600, "10 min")]
+    ("value", "text"),
+    [(0, "0 ms"), (0.0031, "3 ms"), (0.0999, "0.1 s"), (0.44, "0.4 s"), (12.4, "12 s"), (90, "90 s"), (600, "10 min")],
 )
 def test_a_duration_is_shown_in_the_unit_that_fits(value: float, text: str) -> None:
     assert seconds(value) == text

@@ -165,6 +165,41 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND ((l.classid::bigint << 32) | l.objid::bigint) = %(key)s;
 
+-- name: holders
+-- Sessions that hold tables of a schema and are not the migration's own, the oldest transactions first.
+SELECT a.pid, a.usename::text AS role, a.application_name AS name, a.state,
+       extract(epoch FROM clock_timestamp() - a.xact_start)::float AS seconds
+FROM pg_stat_activity a
+WHERE a.pid <> pg_backend_pid() AND a.application_name NOT LIKE 'tenants migrates %%'
+  AND EXISTS (SELECT FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+              WHERE l.pid = a.pid AND l.granted AND l.locktype = 'relation' AND c.relkind IN ('r', 'p', 'm')
+                AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                AND c.relnamespace = %(schema)s::regnamespace)
+ORDER BY a.xact_start NULLS LAST
+LIMIT 3;
+
+-- name: blockers
+-- Whom the session that holds the advisory lock `key` has waited for, for more than a few seconds.
+SELECT b.pid, b.usename::text AS role, b.application_name AS name, b.state,
+       extract(epoch FROM clock_timestamp() - b.xact_start)::float AS seconds
+FROM pg_locks l
+JOIN pg_stat_activity a ON a.pid = l.pid AND a.wait_event_type = 'Lock'
+CROSS JOIN LATERAL unnest(pg_blocking_pids(a.pid)) AS blocking (pid)
+JOIN pg_stat_activity b ON b.pid = blocking.pid
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND ((l.classid::bigint << 32) | l.objid::bigint) = %(key)s
+  AND a.query_start < clock_timestamp() - make_interval(secs => %(seconds)s)
+ORDER BY b.xact_start NULLS LAST
+LIMIT 3;
+
+-- name: invalid_indexes
+-- Indexes of a schema that a CREATE INDEX CONCURRENTLY has left unfinished.
+SELECT c.relname::text AS name
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+WHERE c.relnamespace = %(schema)s::regnamespace AND NOT i.indisvalid AND c.relkind = 'i'
+ORDER BY 1;
+
 -- name: scratch
 -- Databases in which snapshots are tried out; runs that were killed leave them behind.
 SELECT datname::text AS name FROM pg_database WHERE starts_with(datname, %(prefix)s) ORDER BY 1;
