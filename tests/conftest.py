@@ -44,9 +44,10 @@ def database(server: Server) -> Iterator[Database]:
 
 
 @pytest.fixture
-def place(database: Database, tmp_path: Path) -> Place:
+def place(database: Database, tmp_path: Path, request: pytest.FixtureRequest) -> Place:
     """Somebody's machine: an empty folder, the admin's DATABASE_URL, and a folder as TENANTS_STORE."""
-    return Place(tmp_path, database)
+    own_process = request.node.get_closest_marker("own_process") or os.environ.get("TENANTS_TEST_OWN_PROCESS")
+    return Place(tmp_path, database, own_process=bool(own_process))
 
 
 @pytest.fixture(scope="session")

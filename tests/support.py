@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from textwrap import dedent, indent
 from typing import Any
 
 import boto3
+import forked
 import psycopg
 from botocore.config import Config
 from strict_r2 import Switchboard
@@ -173,7 +174,8 @@ class Done:
 class Place:
     """A folder with migrations, an environment, and the command."""
 
-    def __init__(self, folder: Path, database: Database) -> None:
+    def __init__(self, folder: Path, database: Database, *, own_process: bool = True) -> None:
+        self.own_process = own_process
         self.folder = folder
         self.database = database
         self.migrations = folder / "migrations"
@@ -189,10 +191,9 @@ class Place:
 
     def start(self, *arguments: str, **environment: str | None) -> subprocess.Popen[str]:
         """Begin `tenants …`; a variable that is None is not set."""
-        merged = {**self.environment, **environment}
         return subprocess.Popen(
             [TENANTS, *arguments],
-            env={name: value for name, value in merged.items() if value is not None},
+            env=self._merged(environment),
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -202,9 +203,14 @@ class Place:
 
     def tenants(self, *arguments: str, **environment: str | None) -> Done:
         """Run `tenants …` to its end."""
+        if not self.own_process:
+            return Done(*forked.run(arguments, self._merged(environment), self.folder, seconds=120))
         with ending(self.start(*arguments, **environment)) as process:
             out, err = process.communicate(timeout=120)
         return Done(process.returncode, out, err)
+
+    def _merged(self, environment: Mapping[str, str | None]) -> dict[str, str]:
+        return {name: value for name, value in {**self.environment, **environment}.items() if value is not None}
 
     def revision(self, project: str, id_: str, body: str, after: str | None = None, name: str = "step") -> Path:
         """Write a revision whose `upgrade` is `body`. In a folder that is not divided, `project` is an empty string."""

@@ -14,7 +14,7 @@ import click
 import psycopg
 
 from tenants import __version__
-from tenants.cli import adopt, agent, audit, deploy, provision, recover, render, snapshots
+from tenants.cli import adopt, agent, audit, deploy, provision, recover, render, snapshots, undo
 from tenants.core.errors import TenantsError, UsageError
 from tenants.core.settings import DatabaseUrl
 from tenants.edges import postgres
@@ -48,6 +48,7 @@ for command in (
     *agent.COMMANDS,
     *adopt.COMMANDS,
     *audit.COMMANDS,
+    *undo.COMMANDS,
 ):
     cli.add_command(command)
 

@@ -14,6 +14,7 @@ from tenants.core.names import printable
 from tenants.core.plan import Action, Plan
 from tenants.edges import catalog, postgres
 from tenants.usecases import deploy as deploys
+from tenants.usecases import live as lives
 from tenants.usecases import planning, revisions
 from tenants.usecases import rehearse as rehearsals
 from tenants.usecases.access import Access
@@ -184,7 +185,7 @@ def _document(result: Result) -> dict[str, Any]:
 def _show(result: Result) -> None:
     name = result.tenant
     if result.outcome == "migrated":
-        undo = f" Undo: tenants restore {name} {result.snapshot}" if result.snapshot else ""
+        undo = f" Undo: tenants undo {name}" if result.snapshot else ""
         click.echo(f"{name}   migrated to {result.end} in {result.seconds:.1f} s.{undo}")
     elif result.outcome == "skipped" and result.why.startswith("not tried"):
         click.echo(f"{name}   {result.why}; it is at {result.end or 'nothing yet'}")
@@ -200,7 +201,7 @@ def live(as_json: bool) -> None:
     With a tenant's own URL, what an adoption has left in the place of its tables is taken down: nobody needs it now.
     """
     with options.access("live") as access:
-        marked = _mark(access)
+        marked = lives.mark(access)
         if access.own:
             _take_bridges_down(access)
     if as_json:
@@ -216,12 +217,6 @@ def _take_bridges_down(access: Access) -> None:
     except postgres.DatabaseError as error:  # no reason to fail a release that serves
         why = printable(postgres.error_text(error))
         click.echo(f"{access.own}   views in the place of its tables stay: {why}", err=True)
-
-
-def _mark(access: Access) -> list[str]:
-    if not access.settings.git_rev or not catalog.version(access.connection):
-        return []
-    return catalog.mark_live(access.connection, access.settings.git_rev)
 
 
 COMMANDS = (plan, rehearse, deploy, live)

@@ -23,6 +23,7 @@ Stage = Literal[
     "adopt",
     "drill",
     "move",
+    "undo",
     "audit",
 ]
 

@@ -29,6 +29,8 @@ class Revision:
     labels: tuple[str, ...]
     file: str
     message: str
+    reversible: bool = False
+    """Whether its `downgrade` does something."""
 
 
 def parse_revision(file: str, source: str) -> Revision:
@@ -72,7 +74,16 @@ def parse_revision(file: str, source: str) -> Revision:
         labels=found.get("branch_labels", ()),
         file=file,
         message=doc,
+        reversible=any(
+            isinstance(node, ast.FunctionDef) and node.name == "downgrade" and _acts(node) for node in tree.body
+        ),
     )
+
+
+def _acts(function: ast.FunctionDef) -> bool:
+    """Whether the function calls anything, and does not say by an exception that it has nothing to offer."""
+    raises = any(isinstance(node, ast.Raise) for node in function.body)
+    return not raises and any(isinstance(node, ast.Call) for node in ast.walk(function))
 
 
 def _strings(file: str, name: str, value: ast.expr) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ class Manifest:
     verified_at: datetime
     """When the archive had been read back from storage and matched `sha256`."""
     reason: str
-    """deploy, nightly, manual, restore, drop or adopt."""
+    """deploy, nightly, manual, restore, undo, drop or adopt."""
     heads: tuple[str, ...]
     git_rev: str | None
     database: str

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -41,23 +40,6 @@ class Entry:
     logins: tuple[str, ...] = ()
     suspended_at: datetime | None = None
     """Since when its logins are shut out; None if they are not."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """One deploy, restore or drop that changed something, or tried to."""
-
-    tenant: str
-    project: str
-    kind: str
-    from_heads: Sequence[str]
-    to_heads: Sequence[str]
-    applied: Sequence[str]
-    outcome: str
-    stages: Mapping[str, float]
-    git_rev: str | None = None
-    snapshot: str | None = None
-    error: str | None = None
 
 
 def version(connection: Connection) -> int:
@@ -271,55 +253,6 @@ def take_bridges_down(connection: Connection) -> int:
 def remove_tenant(connection: Connection, name: str) -> None:
     """Forget the tenant and its logins; its deploys and snapshots stay on record."""
     connection.execute("DELETE FROM tenants.tenants WHERE name = %s", [name])
-
-
-def add_record(connection: Connection, record: Record) -> None:
-    connection.execute(
-        """INSERT INTO tenants.deploys
-               (tenant, project, kind, from_heads, to_heads, applied, git_rev, snapshot, outcome, error, stages)
-           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb)""",
-        [
-            record.tenant,
-            record.project,
-            record.kind,
-            list(record.from_heads),
-            list(record.to_heads),
-            list(record.applied),
-            record.git_rev,
-            record.snapshot,
-            record.outcome,
-            record.error,
-            json.dumps({stage: round(took, 3) for stage, took in record.stages.items()}),
-        ],
-    )
-
-
-def last_records(connection: Connection, tenant: str, count: int = 5) -> list[dict[str, Any]]:
-    """The newest records of the tenant first."""
-    return postgres.dict_rows(
-        connection,
-        """SELECT kind, from_heads, to_heads, git_rev, snapshot, outcome, error, recorded_at, live_at
-           FROM tenants.deploys WHERE tenant = %s ORDER BY recorded_at DESC LIMIT %s""",
-        [tenant, count],
-    )
-
-
-def remembered_heads(connection: Connection, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Where the last deploy or restore that succeeded left each tenant; nothing for those that were dropped since."""
-    query = """SELECT DISTINCT ON (tenant) tenant, outcome, to_heads FROM tenants.deploys
-               WHERE tenant = ANY(%s) AND outcome <> 'failed' ORDER BY tenant, recorded_at DESC"""
-    found = postgres.dict_rows(connection, query, [list(names)])
-    return {row["tenant"]: tuple(row["to_heads"]) for row in found if row["outcome"] != "dropped" and row["to_heads"]}
-
-
-def mark_live(connection: Connection, git_rev: str) -> list[str]:
-    """Note that the release of that commit serves. Returns the tenants that it had migrated."""
-    query = """UPDATE tenants.deploys SET live_at = now()
-               WHERE id IN (SELECT id FROM tenants.deploys
-                            WHERE git_rev = %s AND live_at IS NULL AND outcome = 'migrated'
-                            FOR UPDATE SKIP LOCKED)  -- a tenant that holds its own row keeps nobody waiting
-               RETURNING tenant"""
-    return sorted(row[0] for row in connection.execute(query, [git_rev]))
 
 
 def add_snapshot(connection: Connection, manifest: Manifest, content: str) -> None:

@@ -37,6 +37,9 @@ MAX_HEADS, MAX_LENGTH = 100, 255
 LOCK_MS = 500
 """How long a lock on a table of a running app is waited for, while the app's queries queue up behind us. It is less
 than the server's deadlock_timeout of a second: in a deadlock it is we who give way, and never the app."""
+DEADLOCK_MS = 100
+"""After this a migration's session looks whether it is in a deadlock, where the admin may set that. It is also when
+PostgreSQL ends an autovacuum that is in its way, which has to be before the session gives up."""
 STATEMENT_SECONDS = 60
 """No statement of our own takes longer: it reads catalogs or makes roles. Dumps and migrations have other limits."""
 

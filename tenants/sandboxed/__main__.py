@@ -1,6 +1,7 @@
 """Begun by `boot.py`: reads one request from standard input, and reports events as lines of JSON.
 
 {"do": "upgrade", "url": …, "schema": …, "owner": …, "folder": …, "target": …, "path": […], "report": fd, …}
+{"do": "downgrade", …}
 {"do": "sql", "schema": …, "folder": …, "start": …, "target": …, …}
 """
 
@@ -28,6 +29,7 @@ from tenants.sandboxed.guard import CONSTRAINT, Guard, TransactionEnded, driver
 from tenants.sandboxed.watch import Watch
 
 Request = dict[str, Any]
+_NOT_TO_BE_HAD = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
 
 class Report:
@@ -56,7 +58,7 @@ def main() -> int:
         if request["do"] == "sql":
             report({"event": "sql", "text": _sql(request)})
         else:
-            _upgrade(request, report)
+            _migrate(request, report)
     except BaseException as error:  # noqa: BLE001  # project code may raise anything, SystemExit included
         report({"event": "failed", **_describe(error, request["folder"])})
         return 1
@@ -80,9 +82,9 @@ def _sql(request: Request) -> str:
     return text.getvalue()
 
 
-def _upgrade(request: Request, report: Report) -> None:
-    """Upgrade to the target in one transaction. When a lock is not to be had, all of it is rolled back and tried again,
-    with growing pauses, until `lock_seconds` have passed: the app never waits behind us for long."""
+def _migrate(request: Request, report: Report) -> None:
+    """Upgrade or downgrade to the target in one transaction. When a lock is not to be had, all of it is rolled back and
+    tried again, with growing pauses, until `lock_seconds` have passed: the app never waits behind us for long."""
     engine = create_engine("postgresql+psycopg://", creator=lambda: _session(request), poolclass=NullPool)
     give_up = time.monotonic() + request["lock_seconds"]
     for attempt in range(1000):
@@ -90,15 +92,16 @@ def _upgrade(request: Request, report: Report) -> None:
             if not attempt:
                 _drop_invalid(driver(connection), request["schema"], report)
             watch = Watch(connection, request["schema"], report) if request["watch"] else None
-            guard = _guard(connection, request, report, watch, again=attempt > 0)
+            guard = _guard(connection, request, report, watch, attempt)
             try:
-                command.upgrade(_config(request, connection=connection, guard=guard), request["target"])
+                go = command.upgrade if request["do"] == "upgrade" else command.downgrade
+                go(_config(request, connection=connection, guard=guard), request["target"])
                 if watch:
                     watch.close()
                 return
-            except (DBAPIError, psycopg.errors.LockNotAvailable) as error:
+            except (DBAPIError, *_NOT_TO_BE_HAD) as error:
                 cause = error.orig if isinstance(error, DBAPIError) else error
-                locked = isinstance(cause, psycopg.errors.LockNotAvailable)
+                locked = isinstance(cause, _NOT_TO_BE_HAD)
                 if not locked or guard.committed or time.monotonic() > give_up:
                     error.add_note(guard.statement)
                     raise
@@ -106,13 +109,20 @@ def _upgrade(request: Request, report: Report) -> None:
         time.sleep(random.uniform(0.5, 1.5) * min(0.2 * 2**attempt, 5))  # noqa: S311
 
 
-def _guard(connection: Connection, request: Request, report: Report, watch: Watch | None, *, again: bool) -> Guard:
+def _guard(connection: Connection, request: Request, report: Report, watch: Watch | None, attempt: int) -> Guard:
+    """PostgreSQL ends an autovacuum that is in the way, but only of one who has waited for deadlock_timeout. Where ours
+    could not be made short, every third attempt has that patience."""
+    query, wait = "SELECT setting::int FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout'", request["lock_ms"]
+    (looks_after,) = driver(connection).execute(query).fetchone() or (0,)
+    driver(connection).rollback()
+    if attempt % 3 == 1 and wait <= looks_after <= 1000:
+        wait = looks_after + 100
     return Guard(
         connection,
         report,
         request["schema"],
-        lock_ms=request["lock_timeout_ms"],
-        locks=request["locks"][again],
+        lock_ms=wait,
+        locks=request["locks"][attempt > 0],
         applied=watch.applied if watch else lambda _: None,
     )
 
@@ -146,7 +156,7 @@ def _session(request: Request) -> psycopg.Connection[Any]:
     )
     settings = {
         "search_path": request["search_path"],
-        "lock_timeout": f"{request['lock_timeout_ms']}ms",
+        "lock_timeout": f"{request['lock_ms']}ms",
         "statement_timeout": "0",  # the login's own limits are for the app; a migration has one for all of it
         "idle_in_transaction_session_timeout": "0",
         "client_connection_check_interval": "1s",  # when we are killed, the server stops what it does for us

@@ -126,8 +126,6 @@ class Guard:
         end = time.monotonic() + self._lock_ms / 1000
         order = [(table, mode) for table, mode in self._locks if self._is_there(raw, table)]
         self._locks = ()
-        if not order:
-            return
         raw.execute("SAVEPOINT tenants_locks")
         while (busy := self._lock(raw, order, end)) is not None:
             raw.execute("ROLLBACK TO SAVEPOINT tenants_locks")

@@ -10,7 +10,7 @@ from tenants.core.errors import MigrationError, Refused, StateError, TenantsErro
 from tenants.core.names import check_name, quoted
 from tenants.core.plan import Observed
 from tenants.core.settings import DatabaseUrl, Settings
-from tenants.edges import catalog, postgres
+from tenants.edges import catalog, postgres, records
 from tenants.edges.catalog import Entry
 from tenants.edges.postgres import Connection, Identity
 from tenants.usecases import roles
@@ -89,7 +89,7 @@ class Access:
         """Look at the schemas: catalogs, and the version tables that are what they have to be. Writes nothing."""
         names = [entry.name for entry in entries]
         found = {row["name"]: row for row in postgres.rows(self.connection, "schemas", names=names)}
-        remembered = catalog.remembered_heads(self.connection, names) if catalog.version(self.connection) else {}
+        remembered = records.remembered_heads(self.connection, names) if catalog.version(self.connection) else {}
         observed = []
         for entry in entries:
             row = found[entry.name]

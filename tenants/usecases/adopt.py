@@ -20,8 +20,9 @@ from tenants.core.events import Event, Tell
 from tenants.core.history import MAX_ID
 from tenants.core.names import CATALOG_SCHEMA, app_role_name, check_name, quoted
 from tenants.core.units import counted, seconds
-from tenants.edges import catalog, folder, postgres, sql
-from tenants.edges.catalog import Entry, Record
+from tenants.edges import catalog, folder, postgres, records, sql
+from tenants.edges.catalog import Entry
+from tenants.edges.records import Record
 from tenants.edges.store import open_store, require_store
 from tenants.usecases import audit, locks, provision, roles, snapshots
 from tenants.usecases.access import Access
@@ -107,7 +108,7 @@ def adopt(access: Access, wanted: Wanted, tell: Tell, *, wait: float = locks.WAI
             seen = access.observe([access.entry(name)])[0]
             if seen.trouble:
                 raise seen.trouble
-            catalog.add_record(connection, _record(access, name, seen.current, snapshot, time.monotonic() - began))
+            records.add(connection, _record(access, name, seen.current, snapshot, time.monotonic() - began))
 
         _locked(access, name, found, move, tell)
         for event in told:
@@ -182,7 +183,7 @@ def _back(
         _run(access, [f"DROP VIEW IF EXISTS {bridge}" for bridge in bridges])
         _run(access, found.steps)
         catalog.forget_adopted(access.connection, name, source)
-        catalog.add_record(access.connection, _record(access, name, (), None, 0))
+        records.add(access.connection, _record(access, name, (), None, 0))
 
     _locked(access, name, found, move, tell)
     return found

@@ -16,10 +16,10 @@ from tenants.core.names import printable, quoted
 from tenants.core.plan import Action, Plan
 from tenants.core.settings import DatabaseUrl
 from tenants.core.units import counted, seconds
-from tenants.edges import catalog, postgres, sandbox
-from tenants.edges.catalog import Record
+from tenants.edges import catalog, postgres, records, sandbox
 from tenants.edges.projectcode import Ran
-from tenants.usecases import audit, locks, planning, provision, rehearse, revisions, snapshots
+from tenants.edges.records import Record
+from tenants.usecases import audit, live, locks, planning, provision, rehearse, revisions, snapshots
 from tenants.usecases.access import Access
 
 LOCK_NOT_AVAILABLE = "55P03"
@@ -69,6 +69,7 @@ def deploy(access: Access, names: Sequence[str], options: Options, tell: Tell) -
     if not access.own and any(plan.action in (Action.MIGRATE, Action.CREATE) for plan in found.plans):
         sandbox.require_sound()
         catalog.ensure(access.connection)
+    live.tell_never(access, [plan.tenant for plan in found.plans], tell)
     for plan in found.plans:
         result = Result(plan.tenant, plan.start, plan.start)
         tell(Event(plan.tenant, "plan", str(plan), failed=plan.action is Action.STOP))
@@ -324,7 +325,7 @@ class _Deploy:
         if not self.stages:
             return
         result = self.result
-        catalog.add_record(
+        records.add(
             self.access.connection,
             Record(
                 self.plan.tenant,
@@ -346,7 +347,7 @@ def _named(sessions: Sequence[postgres.Row]) -> str:
     """Sessions that are in the way, in words; empty if there are none. Of those of others a tenant sees the pid."""
     words = []
     for row in sessions:
-        known = ", ".join(printable(str(row[key])) for key in ("role", "name", "state") if row[key])
+        known = ", ".join(printable(str(row[key])) for key in ("kind", "role", "name", "state") if row[key])
         since = f" for {seconds(row['seconds'])}" if row["seconds"] is not None else ""
         words.append(f"pid {row['pid']}" + (f" ({known}{since})" if known else ""))
     return f"; in the way: {', '.join(words)}" if words else ""

@@ -9,9 +9,10 @@ from tenants.core.errors import Refused, SnapshotError, UsageError
 from tenants.core.events import Event, Tell
 from tenants.core.limits import Limits
 from tenants.core.names import app_role_name, check_name
-from tenants.edges import catalog, postgres
-from tenants.edges.catalog import Entry, Record
+from tenants.edges import catalog, postgres, records
+from tenants.edges.catalog import Entry
 from tenants.edges.postgres import run
+from tenants.edges.records import Record
 from tenants.edges.store import open_store
 from tenants.usecases import audit, locks, roles, snapshots
 from tenants.usecases.access import Access
@@ -126,7 +127,7 @@ def show(access: Access, name: str) -> dict[str, Any]:
         "revision": "+".join(seen.current) or None,
         "trouble": seen.trouble.message if seen.trouble else None,
         "aside": [r["name"] for r in postgres.rows(access.connection, "asides") if r["tenant"] == name],
-        "deploys": catalog.last_records(access.connection, name),
+        "deploys": records.last(access.connection, name),
     }
 
 
@@ -168,7 +169,7 @@ def drop(access: Access, name: str, tell: Tell, *, no_snapshot: bool = False, wa
         lock.check()
         roles.clear_visitors(access.connection, access.me, name, access.settings.database, everybody=True)
         _remove(access, entry)
-        catalog.add_record(
+        records.add(
             access.connection,
             Record(name, entry.project, "drop", [], [], [], "dropped", {}, snapshot=snapshot),
         )

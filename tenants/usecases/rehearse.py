@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tenants.core.contents import Contents
 from tenants.core.effects import Effects
 from tenants.core.errors import ProgramError, SnapshotError, TenantsError
 from tenants.core.events import Event, Tell
@@ -21,8 +23,9 @@ from tenants.core.plan import Plan
 from tenants.core.settings import DatabaseUrl
 from tenants.core.units import counted, seconds
 from tenants.edges import postgres, programs
+from tenants.edges.projectcode import Ran
 from tenants.edges.store import require_store
-from tenants.usecases import archives, locks, revisions, scratch
+from tenants.usecases import archives, drill, locks, revisions, scratch
 from tenants.usecases.access import Access
 
 WITHOUT = "--no-rehearsal"
@@ -38,38 +41,17 @@ def rehearse(
     Raises RevisionFailed if a revision does, SnapshotError if the copy cannot be made, and Refused if none may be.
     """
     name, began = plan.tenant, time.monotonic()
-    client = programs.find(os.environ.get("PATH", ""), access.me.version // 10000)
-    identity = access.settings.identity
-    stored = manifest is not None and (not manifest.recipients or identity is not None)
-    extensions = {row["name"]: EXTENSIONS_SCHEMA for row in postgres.rows(access.connection, "extensions")}
-    held = manifest.raw_size if manifest else int(postgres.scalar(access.connection, "size", schema=quoted(name)))
-    untouched = f"untouched, at {plan.start or 'nothing yet'}"
-    with (
-        access.dumping(name, url) as reading,
-        scratch.database(access, name, extensions, needs=held * scratch.ROOM) as copy,
-    ):
-        if manifest is not None and stored:
-            pieces = archives.archive(require_store(access.settings), manifest, identity)
-        else:
-            pieces = archives.dumping(client, reading, name)
-        try:
-            options = ["--no-owner", "--no-acl"]
-            archives.replay(client, pieces, copy, access.me.version, options=options, seconds=timeout)
-        except ProgramError as error:
-            raise SnapshotError(
-                f"no copy of {name} could be made to rehearse on: {error.message}",
-                data=untouched,
-                next=f"prove its snapshots: tenants drill {name}   (or go without: tenants deploy {name} {WITHOUT})",
-            ) from None
-        scratch.as_a_tenant(access, copy)
+    with _copy(access, plan, url, manifest, timeout) as copy:
         copied = time.monotonic() - began
-        ran = revisions.upgrade(access, plan, folder, copy, owner=copy.user, seconds=timeout, notice=lambda *_: None)
-        postgres.end_sessions(access.connection, [copy.user])
-        failure = revisions.failure(ran, seconds=timeout) if ran.code != 0 else _unproven(plan, copy)
-        if failure:
-            failure.message = f"on a copy of today's data: {failure.message}"
-            failure.data = untouched
-            raise failure
+        ran = _run_on(
+            access,
+            plan,
+            copy,
+            timeout,
+            lambda: revisions.upgrade(access, plan, folder, copy, owner=copy.user, seconds=timeout),
+        )
+        if failure := _unproven(plan, copy):
+            raise _on_the_copy(plan, failure)
     for line in _told(plan, ran.effects):
         tell(Event(name, "rehearse", line))
     words = f"{counted(len(plan.pending), 'revision')} passed on a copy"
@@ -103,6 +85,78 @@ def alone(access: Access, plan: Plan, folder: Path, tell: Tell, *, timeout: floa
             return Rehearsed(rehearse(access, plan, folder, url, None, tell, timeout=timeout))
     except (TenantsError, postgres.DatabaseError) as error:
         return Rehearsed(error=postgres.failed(error))
+
+
+def loses(access: Access, plan: Plan, folder: Path, url: DatabaseUrl, *, timeout: float) -> list[str]:
+    """What the way back of the plan's revisions would lose, in words: they are taken back on a copy of what is there
+    now, and run again, and whatever is not the same then has been lost. Nothing of the tenant is touched. Raises what
+    `rehearse` does."""
+    client = programs.find(os.environ.get("PATH", ""), access.me.version // 10000)
+    with _copy(access, plan, url, None, timeout) as copy:
+
+        def inside() -> Mapping[str, Contents]:
+            return archives.contents(client, plan.tenant, archives.dumping(client, copy, plan.tenant)).tally.done()
+
+        def back() -> Ran:
+            return revisions.downgrade(access, plan, folder, copy, plan.start, owner=copy.user, seconds=timeout)
+
+        def again() -> Ran:
+            return revisions.upgrade(access, plan, folder, copy, owner=copy.user, seconds=timeout)
+
+        before = inside()
+        _run_on(access, plan, copy, timeout, back)
+        _run_on(access, plan, copy, timeout, again)
+        return drill.differences(before, inside())
+
+
+@contextmanager
+def _copy(
+    access: Access, plan: Plan, url: DatabaseUrl, manifest: Manifest | None, timeout: float
+) -> Iterator[DatabaseUrl]:
+    """A copy of the snapshot, or of what `url` reads now, in a scratch database; its role may do what a tenant may."""
+    name = plan.tenant
+    client = programs.find(os.environ.get("PATH", ""), access.me.version // 10000)
+    identity = access.settings.identity
+    extensions = {row["name"]: EXTENSIONS_SCHEMA for row in postgres.rows(access.connection, "extensions")}
+    held = manifest.raw_size if manifest else int(postgres.scalar(access.connection, "size", schema=quoted(name)))
+    with (
+        access.dumping(name, url) as reading,
+        scratch.database(access, name, extensions, needs=held * scratch.ROOM) as copy,
+    ):
+        if manifest is not None and (not manifest.recipients or identity is not None):
+            pieces = archives.archive(require_store(access.settings), manifest, identity)
+        else:
+            pieces = archives.dumping(client, reading, name)
+        try:
+            options = ["--no-owner", "--no-acl"]
+            archives.replay(client, pieces, copy, access.me.version, options=options, seconds=timeout)
+        except ProgramError as error:
+            raise SnapshotError(
+                f"no copy of {name} could be made to rehearse on: {error.message}",
+                data=_untouched(plan),
+                next=f"prove its snapshots: tenants drill {name}   (or go without: tenants deploy {name} {WITHOUT})",
+            ) from None
+        scratch.as_a_tenant(access, copy)
+        yield copy
+
+
+def _run_on(access: Access, plan: Plan, copy: DatabaseUrl, timeout: float, run: Callable[[], Ran]) -> Ran:
+    """Run project code on the copy, to its end and that of all its sessions. Raises what went wrong."""
+    ran = run()
+    postgres.end_sessions(access.connection, [copy.user])
+    if ran.code != 0:
+        raise _on_the_copy(plan, revisions.failure(ran, seconds=timeout))
+    return ran
+
+
+def _on_the_copy(plan: Plan, failure: TenantsError) -> TenantsError:
+    failure.message = f"on a copy of today's data: {failure.message}"
+    failure.data = _untouched(plan)
+    return failure
+
+
+def _untouched(plan: Plan) -> str:
+    return f"untouched, at {plan.start or 'nothing yet'}"
 
 
 def _unproven(plan: Plan, copy: DatabaseUrl) -> TenantsError | None:

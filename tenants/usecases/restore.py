@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 
 from tenants.core.errors import ProgramError, Refused, SnapshotError, TenantsError
 from tenants.core.events import Event, Tell
@@ -24,10 +25,11 @@ from tenants.core.manifest import Manifest
 from tenants.core.names import aside_name, check_name, printable, quoted
 from tenants.core.settings import DatabaseUrl
 from tenants.core.units import seconds
-from tenants.edges import catalog, postgres, programs
-from tenants.edges.catalog import Entry, Record
+from tenants.edges import catalog, postgres, programs, records
+from tenants.edges.catalog import Entry
 from tenants.edges.postgres import compose, literal
 from tenants.edges.programs import Programs
+from tenants.edges.records import Record
 from tenants.edges.store import Store, require_store
 from tenants.usecases import archives, audit, locks, provision, snapshots
 from tenants.usecases.access import Access
@@ -104,8 +106,16 @@ def of_snapshot(access: Access, store: Store, manifest: Manifest) -> Source:
     )
 
 
-def put_back(access: Access, entry: Entry, lock: locks.Lock, source: Source, tell: Tell) -> Restored:
-    """Put the source in the place of what is in the tenant's schema, under its lock. All or nothing."""
+def put_back(
+    access: Access,
+    entry: Entry,
+    lock: locks.Lock,
+    source: Source,
+    tell: Tell,
+    kind: Literal["restore", "undo"] = "restore",
+) -> Restored:
+    """Put the source in the place of what is in the tenant's schema, under its lock. All or nothing. `kind` is what
+    goes on record."""
     name, began = entry.name, time.monotonic()
     client = programs.find(os.environ.get("PATH", ""), access.me.version // 10000)
     if catalog.bridges(access.connection, name):
@@ -123,9 +133,9 @@ def put_back(access: Access, entry: Entry, lock: locks.Lock, source: Source, tel
         for told in _foretold(access, name):
             tell(Event(name, "restore", told))
     with access.acting_as(name) as url:
-        undo = snapshots.take(access, url, entry, "restore", tell) if held else None
+        undo = snapshots.take(access, url, entry, kind, tell) if held else None
         lock.check()
-        aside = _free_aside(access, name)
+        aside = free_aside(access, name)
         catalog.allow_swap(access.connection, url.user, name, aside)
         try:
             _replay(client, name, source, listing, url, access, tell)
@@ -142,9 +152,19 @@ def put_back(access: Access, entry: Entry, lock: locks.Lock, source: Source, tel
     if before["exists"] and not held:
         postgres.run(access.connection, "DROP SCHEMA {aside}", aside=aside)
     record = Record(
-        name, entry.project, "restore", heads_before, heads, [], "restored", {"restore": took}, snapshot=source.snapshot
+        name,
+        entry.project,
+        kind,
+        heads_before,
+        heads,
+        [],
+        "restored" if kind == "restore" else "undone",
+        {"restore": took},
+        snapshot=source.snapshot,
+        before=undo.id if undo else None,
+        aside=aside if held else None,
     )
-    catalog.add_record(access.connection, record)
+    records.add(access.connection, record)
     tell(Event(name, "restore", f"{source.what} is back, at {source.revision}, in {seconds(took)}"))
     return Restored(
         tenant=name,
@@ -182,7 +202,7 @@ def _entry(access: Access, store: Store, name: str, id_: str | None, tell: Tell)
     return access.entry(name)
 
 
-def _free_aside(access: Access, name: str) -> str:
+def free_aside(access: Access, name: str) -> str:
     """A name for the schema that is set aside: it tells when, to the second."""
     taken = {row["name"] for row in postgres.rows(access.connection, "asides")}
     while (aside := aside_name(name, datetime.now(UTC))) in taken:

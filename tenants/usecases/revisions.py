@@ -41,7 +41,7 @@ def upgrade(
     *,
     owner: str | None = None,
     seconds: float,
-    notice: Notice,
+    notice: Notice = lambda *_: None,
     now_and_then: Callable[[], None] = lambda: None,
     seen: Sequence[Effects] = (),
 ) -> Ran:
@@ -49,14 +49,44 @@ def upgrade(
     `owner` of a copy: then it is watched what they do to the tables that are there. Of the locks that were `seen` so,
     those that are taken early are taken first. What it answers is what project code says; what became of the schema has
     to be looked up."""
+    return _migrate(access, plan, folder, url, "upgrade", plan.target, owner, seconds, notice, now_and_then, seen)
+
+
+def downgrade(
+    access: Access,
+    plan: Plan,
+    folder: Path,
+    url: DatabaseUrl,
+    target: str | None,
+    *,
+    owner: str | None = None,
+    seconds: float,
+) -> Ran:
+    """The way back: to the revision `target`, or to before the first one, by the revisions' own downgrades."""
+    return _migrate(access, plan, folder, url, "downgrade", target or "base", owner, seconds)
+
+
+def _migrate(
+    access: Access,
+    plan: Plan,
+    folder: Path,
+    url: DatabaseUrl,
+    do: str,
+    target: str | None,
+    owner: str | None,
+    seconds: float,
+    notice: Notice = lambda *_: None,
+    now_and_then: Callable[[], None] = lambda: None,
+    seen: Sequence[Effects] = (),
+) -> Ran:
     request = {
-        "do": "upgrade",
+        "do": do,
         "url": url.text,
         "owner": owner or plan.tenant,
         "search_path": roles.search_path(plan.tenant),
-        "target": plan.target,
+        "target": target,
         "key": postgres.lock_key(f"migrates {plan.tenant}"),
-        "lock_timeout_ms": postgres.LOCK_MS,
+        "lock_ms": postgres.LOCK_MS,
         "lock_seconds": LOCK_SECONDS,
         "locks": (effects.to_take_first(seen), effects.to_take_first(seen, effects.NOT_LATE)),
         "watch": owner is not None,

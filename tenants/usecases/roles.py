@@ -132,6 +132,9 @@ def acting_as(connection: Connection, me: Identity, tenant: str, url: DatabaseUr
         with postgres.roles_locked(connection):
             login = make_short_lived(connection, me, name)
             _let_act_as(connection, me, name, tenant, tenant)
+            if me.superuser:
+                limit = literal(f"{postgres.DEADLOCK_MS}ms")
+                run(connection, "ALTER ROLE {role} SET deadlock_timeout = {limit}", role=name, limit=limit)
         yield url.as_login(login.role, login.password)
     finally:
         clean_up(connection, me, tenant, url)

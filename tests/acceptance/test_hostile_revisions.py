@@ -18,6 +18,8 @@ import pytest
 from attacks.revisions import ANOTHER, ENDS, ESCAPES, OWN, STOPPED
 from support import Done, Place
 
+pytestmark = pytest.mark.own_process
+
 SECRETS = {
     "AWS_ACCESS_KEY_ID": "AKIAHOSTILEHOSTILE00",
     "AWS_SECRET_ACCESS_KEY": "storage-secret-that-must-not-show",

@@ -116,7 +116,7 @@ def test_way_back_that_a_push_prints_works_as_it_is_printed(place: Place) -> Non
     place.colour()
     done = place.tenants("deploy")
     assert done.code == 0, done.said
-    typed(place, done.out.partition("Undo: ")[2])
+    typed(place, done.out.partition("Undo: ")[2].strip() + " --yes")
     assert place.database.dump("fruits") == before
     place.nothing_left()
 

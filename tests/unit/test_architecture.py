@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "edges": {"core", "edges"},
     "usecases": {"core", "edges", "usecases"},
     "cli": {"core", "edges", "usecases", "cli"},
-    "sandboxed": {"sandboxed"},
+    "sandboxed": {"core", "sandboxed"},
     "__main__": {"cli"},
 }
 

@@ -669,7 +669,7 @@ WHERE r.kind IN ('owner', 'app') AND NOT has_schema_privilege(r.oid, n.oid, 'USA
 -- name: status
 -- Of each tenant what somebody looks at in the morning. No rule; it has their beginning.
 SELECT t.name AS tenant, t.suspended_at, coalesce(z.bytes, 0)::bigint AS bytes, p.snapshot_at, p.proven_at,
-       d.kind, d.outcome, d.recorded_at, d.live_at
+       t.created_at, d.kind, d.outcome, d.recorded_at, d.live_at, d.git_rev
 FROM tenants.tenants t
 LEFT JOIN sizes z ON z.tenant = t.name
 CROSS JOIN LATERAL (SELECT max(p.created_at) AS snapshot_at, max(p.proven_at) AS proven_at FROM tenants.snapshots p

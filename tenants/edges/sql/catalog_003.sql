@@ -31,8 +31,11 @@ CREATE TABLE tenants.adopted (
 ALTER TABLE tenants.deploys
     DROP CONSTRAINT deploys_kind_check,
     DROP CONSTRAINT deploys_outcome_check,
-    ADD CHECK (kind IN ('deploy', 'restore', 'drop', 'adopt')),
-    ADD CHECK (outcome IN ('migrated', 'failed', 'restored', 'dropped', 'adopted'));
+    ADD CHECK (kind IN ('deploy', 'restore', 'drop', 'adopt', 'undo')),
+    ADD CHECK (outcome IN ('migrated', 'failed', 'restored', 'dropped', 'adopted', 'undone')),
+    ADD COLUMN before text CHECK (length(before) <= 64),  -- the snapshot of what a restore or an undo has replaced
+    ADD COLUMN aside  text CHECK (length(aside) <= 63);   -- the schema that holds it
+GRANT INSERT (before, aside) ON tenants.deploys TO "tenants~members";
 
 -- Takes the bridges of an adoption down, when the app serves with its tenant's own login and needs them no more. It
 -- names nothing: whose they are is found by the session's login, which no session can change.

@@ -168,6 +168,7 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
 -- name: holders
 -- Sessions that hold tables of a schema and are not the migration's own, the oldest transactions first.
 SELECT a.pid, a.usename::text AS role, a.application_name AS name, a.state,
+       CASE a.backend_type WHEN 'client backend' THEN NULL ELSE a.backend_type END AS kind,
        extract(epoch FROM clock_timestamp() - a.xact_start)::float AS seconds
 FROM pg_stat_activity a
 WHERE a.pid <> pg_backend_pid() AND a.application_name NOT LIKE 'tenants migrates %%'
@@ -181,6 +182,7 @@ LIMIT 3;
 -- name: blockers
 -- Whom the session that holds the advisory lock `key` has waited for, for more than a few seconds.
 SELECT b.pid, b.usename::text AS role, b.application_name AS name, b.state,
+       CASE b.backend_type WHEN 'client backend' THEN NULL ELSE b.backend_type END AS kind,
        extract(epoch FROM clock_timestamp() - b.xact_start)::float AS seconds
 FROM pg_locks l
 JOIN pg_stat_activity a ON a.pid = l.pid AND a.wait_event_type = 'Lock'

@@ -1,0 +1,144 @@
+"""Records: what was done to tenants, and how it ended. They lie in the catalog, beside what the tenants are.
+
+With its own URL a tenant writes its records itself: what they say of it is its own word.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tenants.edges import postgres
+from tenants.edges.postgres import Connection
+
+LIVE_AFTER = timedelta(minutes=15)
+"""How long a new release may take to be serving before it is said that it never was."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One deploy, restore, undo or drop that changed something, or tried to."""
+
+    tenant: str
+    project: str
+    kind: str
+    from_heads: Sequence[str]
+    to_heads: Sequence[str]
+    applied: Sequence[str]
+    outcome: str
+    stages: Mapping[str, float]
+    git_rev: str | None = None
+    snapshot: str | None = None
+    """What was there before a deploy; what a restore brought back."""
+    error: str | None = None
+    before: str | None = None
+    """The snapshot of what a restore or an undo has replaced."""
+    aside: str | None = None
+    """The schema that holds that."""
+
+
+def add(connection: Connection, record: Record) -> None:
+    connection.execute(
+        """INSERT INTO tenants.deploys
+               (tenant, project, kind, from_heads, to_heads, applied, git_rev, snapshot, outcome, error, stages,
+                before, aside)
+           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s, %s)""",
+        [
+            record.tenant,
+            record.project,
+            record.kind,
+            list(record.from_heads),
+            list(record.to_heads),
+            list(record.applied),
+            record.git_rev,
+            record.snapshot,
+            record.outcome,
+            record.error,
+            json.dumps({stage: round(took, 3) for stage, took in record.stages.items()}),
+            record.before,
+            record.aside,
+        ],
+    )
+
+
+def last(connection: Connection, tenant: str, count: int = 5) -> list[dict[str, Any]]:
+    """The newest records of the tenant first."""
+    return postgres.dict_rows(
+        connection,
+        """SELECT kind, from_heads, to_heads, git_rev, snapshot, outcome, error, recorded_at, live_at
+           FROM tenants.deploys WHERE tenant = %s ORDER BY recorded_at DESC LIMIT %s""",
+        [tenant, count],
+    )
+
+
+@dataclass(frozen=True)
+class Change:
+    """The last thing that was done to a tenant's schema and that left it otherwise than it was."""
+
+    id: str
+    kind: str
+    outcome: str
+    from_heads: tuple[str, ...]
+    to_heads: tuple[str, ...]
+    applied: tuple[str, ...]
+    snapshot: str | None
+    before: str | None
+    aside: str | None
+    recorded_at: datetime
+
+
+def last_change(connection: Connection, tenant: str) -> Change | None:
+    """A deploy that failed is one only if it left the schema at another revision."""
+    query = """SELECT id::text, kind, outcome, from_heads, to_heads, applied, snapshot, before, aside, recorded_at
+               FROM tenants.deploys
+               WHERE tenant = %s AND (outcome <> 'failed' OR from_heads <> to_heads)
+               ORDER BY recorded_at DESC LIMIT 1"""
+    for row in postgres.dict_rows(connection, query, [tenant]):
+        return Change(**{**row, **{name: tuple(row[name]) for name in ("from_heads", "to_heads", "applied")}})
+    return None
+
+
+def never_live(connection: Connection, names: Sequence[str]) -> dict[str, tuple[str, datetime]]:
+    """Of the tenants named, those whose last deploy migrated them and was not marked as live by Dokku's postdeploy in a
+    quarter of an hour: to which revision, and when."""
+    query = """SELECT DISTINCT ON (tenant) tenant, kind, outcome, to_heads, recorded_at, git_rev, live_at
+               FROM tenants.deploys WHERE tenant = ANY(%s) AND outcome <> 'failed' ORDER BY tenant, recorded_at DESC"""
+    return {
+        row["tenant"]: ("+".join(row["to_heads"]), row["recorded_at"])
+        for row in postgres.dict_rows(connection, query, [list(names)])
+        if was_never_live(row)
+    }
+
+
+def was_never_live(row: Mapping[str, Any]) -> bool:
+    """Whether a record is that of a deploy that migrated for a release which has had the time to serve, and was never
+    marked as live. Where there is no commit there is no release either."""
+    return bool(
+        (row["kind"], row["outcome"]) == ("deploy", "migrated")
+        and row["git_rev"]
+        and row["live_at"] is None
+        and datetime.now(UTC) - row["recorded_at"] > LIVE_AFTER
+    )
+
+
+def remembered_heads(connection: Connection, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Where the last deploy or restore that succeeded left each tenant; nothing for those that were dropped since."""
+    query = """SELECT DISTINCT ON (tenant) tenant, outcome, to_heads FROM tenants.deploys
+               WHERE tenant = ANY(%s) AND outcome <> 'failed' ORDER BY tenant, recorded_at DESC"""
+    found = postgres.dict_rows(connection, query, [list(names)])
+    return {row["tenant"]: tuple(row["to_heads"]) for row in found if row["outcome"] != "dropped" and row["to_heads"]}
+
+
+def mark_live(connection: Connection, git_rev: str, projects: Sequence[str]) -> list[str]:
+    """Note that the release of that commit serves. Returns the tenants that it had migrated. Earlier deploys of those
+    projects count as live, too: what serves now serves with what they have left."""
+    query = """UPDATE tenants.deploys SET live_at = now()
+               WHERE id IN (SELECT id FROM tenants.deploys
+                            WHERE (git_rev = %s OR project = ANY(%s)) AND live_at IS NULL AND outcome = 'migrated'
+                            FOR UPDATE SKIP LOCKED)  -- a tenant that holds its own row keeps nobody waiting
+               RETURNING tenant, git_rev"""
+    found = connection.execute(query, [git_rev, list(projects)]).fetchall()
+    return sorted({tenant for tenant, revision in found if revision == git_rev})

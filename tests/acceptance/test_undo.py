@@ -1,0 +1,188 @@
+"""Undo: back to before the last deploy or restore, by the way that loses least, and not without a word."""
+
+from __future__ import annotations
+
+import json
+
+import psycopg
+import pytest
+from support import Done, Place
+
+WAY_BACK = """
+
+def downgrade():
+    op.drop_column("items", "colour")
+"""
+
+
+@pytest.fixture
+def orchard(place: Place) -> Place:
+    """A tenant with four rows, at 0002, whose revision can be taken back."""
+    place.fruits()
+    place.deployed()
+    place.colour()
+    file = place.migrations / "fruits" / "0002_colour.py"
+    file.write_text(file.read_text() + WAY_BACK)
+    place.deployed()
+    return place
+
+
+def rows(place: Place) -> list[tuple[object, ...]]:
+    return place.database.sql("SELECT name FROM fruits.items ORDER BY name")
+
+
+def undone(place: Place, *more: str) -> Done:
+    done = place.tenants("undo", "fruits", "--yes", *more)
+    assert done.code == 0, done.said
+    place.nothing_left()
+    return done
+
+
+@pytest.mark.every_server
+def test_a_deploy_is_taken_back_by_downgrade_where_that_loses_nothing(orchard: Place) -> None:
+    """Rows that the app has written since are kept."""
+    orchard.database.sql("INSERT INTO items (name) VALUES ('damson')", url=orchard.url_of("fruits"))
+    way = orchard.tenants("undo", "fruits", "--dry-run", "--json")
+    assert way.code == 0, way.said
+    assert (way.json["by"], way.json["to"], way.json["lost"], way.json["undone"]) == ("downgrade", "0001", [], False)
+    done = undone(orchard)
+    assert "0002 taken back by downgrade, at 0001" in done.err and "would run anew" in done.out
+    assert ("damson",) in rows(orchard)
+    query = (
+        "SELECT attname FROM pg_attribute WHERE attrelid = 'fruits.items'::regclass AND attnum > 0 AND NOT attisdropped"
+    )
+    assert orchard.database.sql(query) == [("name",)]
+    assert orchard.tenants("plan", "--check").code == 3, "the revision is pending again"
+    orchard.deployed()
+    assert ("damson",) in rows(orchard)
+
+
+@pytest.mark.every_server
+def test_where_a_downgrade_would_lose_something_the_snapshot_is_taken_and_what_goes_is_told(orchard: Place) -> None:
+    url = orchard.url_of("fruits")
+    orchard.database.sql("UPDATE items SET colour = 'red'; INSERT INTO items (name) VALUES ('damson')", url=url)
+    way = orchard.tenants("undo", "fruits", "--dry-run")
+    assert way.code == 0 and "no downgrade: it would lose something: fruits.items" in way.err, way.said
+    assert "lost: fruits.items has 5 rows now, and 4 in the snapshot" in way.err
+    refused = orchard.tenants("undo", "fruits", "--by", "downgrade", "--yes")
+    assert refused.code == 2 and "would lose something" in refused.err, refused.said
+    assert len(rows(orchard)) == 5, "nothing was done yet"
+    done = undone(orchard)
+    assert len(rows(orchard)) == 4 and "back at 0001" in done.out
+    (line,) = [line for line in done.out.splitlines() if "To take that back" in line]
+    back = orchard.tenants(*line.split("tenants ")[1].split())
+    assert back.code == 0, back.said
+    assert orchard.database.sql("SELECT count(*) FROM fruits.items WHERE colour = 'red'") == [(4,)]
+
+
+def test_a_revision_without_a_way_back_is_undone_by_its_snapshot(place: Place) -> None:
+    place.fruits()
+    place.deployed()
+    place.colour()
+    place.deployed()
+    done = undone(place)
+    assert "0002_colour.py has no downgrade" in done.err and "no row was written since" not in done.err, done.said
+    assert "fruits.items has other values" in done.err, "the column that goes"
+    assert place.tenants("list", "--json").json["tenants"][0]["revision"] == "0001"
+
+
+@pytest.mark.every_server
+def test_a_restore_is_undone_by_the_schema_that_it_has_set_aside(orchard: Place) -> None:
+    url = orchard.url_of("fruits")
+    first = orchard.snapshot()
+    orchard.database.sql("INSERT INTO items (name) VALUES ('damson')", url=url)
+    before = orchard.database.dump("fruits")
+    assert orchard.tenants("restore", "fruits", first).code == 0
+    assert len(rows(orchard)) == 4
+    orchard.database.sql("INSERT INTO items (name) VALUES ('elder'), ('fig')", url=url)
+    with psycopg.connect(url, autocommit=True) as app:
+        query = "SELECT count(*) FROM items"
+        assert app.execute(query, prepare=True).fetchone() == (6,)
+        done = undone(orchard)
+        assert app.execute(query, prepare=True).fetchone() == (5,), "the app runs on"
+    assert "takes its place again" in done.err and "fruits.items has 6 rows now, and 4 in the snapshot" in done.err
+    assert orchard.database.dump("fruits") == before
+    assert orchard.tenants("audit").code == 0 and orchard.tenants("deploy").code == 0
+
+
+def test_a_restore_whose_former_schema_is_gone_is_undone_by_the_snapshot_of_it(orchard: Place) -> None:
+    url = orchard.url_of("fruits")
+    first = orchard.snapshot()
+    orchard.database.sql("INSERT INTO items (name) VALUES ('damson')", url=url)
+    aside = orchard.tenants("restore", "fruits", first, "--json").json["aside"]
+    orchard.database.sql(f'DROP SCHEMA "{aside}" CASCADE')
+    done = undone(orchard)
+    assert "is put back" in done.err and len(rows(orchard)) == 5, done.said
+
+
+def test_an_undo_is_not_undone_without_being_asked_for(orchard: Place) -> None:
+    """Who types it twice at midnight does not end up where it began."""
+    undone(orchard)
+    again = orchard.tenants("undo", "fruits", "--yes")
+    assert again.code == 2 and "was an undo" in again.err and "tenants restore fruits 2" in again.err, again.said
+    assert orchard.tenants("list", "--json").json["tenants"][0]["revision"] == "0001"
+
+
+def test_what_cannot_be_undone_is_said(place: Place) -> None:
+    assert place.tenants("create", "fruits").code == 0
+    nothing = place.tenants("undo", "fruits", "--yes")
+    assert nothing.code == 2 and "nothing has been done to fruits" in nothing.err, nothing.said
+    place.fruits()
+    place.deployed()
+    first = place.tenants("undo", "fruits", "--yes")
+    assert first.code == 2 and "no snapshot from before the last deploy" in first.err, first.said
+    unknown = place.tenants("undo", "pears", "--yes")
+    assert unknown.code == 2 and "there is no tenant 'pears'" in unknown.err, unknown.said
+    own = place.tenants("undo", "fruits", "--yes", DATABASE_URL=place.url_of("fruits"))
+    assert own.code == 2 and "the admin's URL" in own.err, own.said
+
+
+def test_nobody_is_there_to_be_asked(orchard: Place) -> None:
+    done = orchard.tenants("undo", "fruits")
+    assert done.code == 2 and "nothing was undone" in done.err and "tenants undo fruits --yes" in done.err, done.said
+    assert orchard.tenants("list", "--json").json["tenants"][0]["revision"] == "0002"
+
+
+def test_a_downgrade_that_fails_on_the_copy_never_runs_on_the_live_schema(orchard: Place) -> None:
+    file = orchard.migrations / "fruits" / "0002_colour.py"
+    file.write_text(file.read_text().replace('"colour")\n', '"colour")\n    op.execute("SELECT 1/0")\n', 2))
+    before = orchard.database.dump("fruits")
+    done = orchard.tenants("undo", "fruits", "--dry-run", "--json")
+    assert done.code == 0 and done.json["by"] == "snapshot" and "division by zero" in done.json["why"], done.said
+    assert orchard.database.dump("fruits") == before
+    orchard.nothing_left()
+
+
+@pytest.mark.parametrize("lie", ["pears~before~20261124T010203", "tenants", "public"])
+def test_a_tenant_that_lies_in_the_catalog_cannot_have_a_schema_of_others(orchard: Place, lie: str) -> None:
+    """What a tenant may write there are records of its own: this one says that a restore has set something aside."""
+    orchard.tenants("create", "pears")
+    orchard.database.sql(f'CREATE SCHEMA IF NOT EXISTS "{lie}"')
+    orchard.database.sql(
+        "INSERT INTO tenants.deploys (tenant, project, kind, from_heads, to_heads, applied, outcome, stages, snapshot,"
+        " before, aside) VALUES ('fruits', 'fruits', 'restore', '{}', '{0002}', '{}', 'restored', '{}', 'x', 'y', %s)",
+        [lie],
+        url=orchard.url_of("fruits"),
+    )
+    schemas = orchard.database.schemas()
+    done = orchard.tenants("undo", "fruits", "--yes")
+    assert done.code == 5 and "there is no snapshot y" in done.err, done.said
+    assert orchard.database.schemas() == schemas
+
+
+def test_a_deploy_that_never_went_live_is_told_with_its_undo(orchard: Place) -> None:
+    revision = {"GIT_REV": "a" * 40}
+    orchard.revision("fruits", "0003", 'op.execute("SELECT 1")', "0002")
+    assert orchard.tenants("deploy", **revision).code == 0
+    assert "never marked" not in orchard.tenants("deploy", **revision).err, "it may still be starting"
+    orchard.database.sql("UPDATE tenants.deploys SET recorded_at = recorded_at - interval '3 hours'")
+    told = orchard.tenants("deploy", GIT_REV="b" * 40)
+    assert told.code == 0 and "never marked as live" in told.err and "tenants undo fruits" in told.err, told.said
+    status = orchard.tenants("status", "--json")
+    (one,) = status.json["tenants"]
+    assert any("never marked as live" in worry for worry in one["worries"]), json.dumps(one)
+    assert orchard.tenants("live", GIT_REV="b" * 40).code == 0, "what serves now serves with what that one left"
+    assert "never marked" not in orchard.tenants("deploy").err
+    assert not any(
+        "never marked" in worry for worry in orchard.tenants("status", "--json").json["tenants"][0]["worries"]
+    )
