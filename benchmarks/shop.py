@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-PAUSE = 0.09
+PAUSE = 0.08
 """Seconds after each round: four connections then do some 200 transactions a second."""
 FIRST = "0001"
 """The revision that makes the tables."""

@@ -53,7 +53,7 @@ class Outcome:
     pauses: int
     """How often it let go of all locks, to try again later."""
     foretold: str
-    """By the rehearsal."""
+    """By the rehearsal, in its words; empty if it had none."""
 
 
 Found = dict[tuple[str, bool], list[Seen[Outcome]]]
@@ -74,13 +74,13 @@ class Tenant:
         """Run a revision of that kind under the app; `reader` is how long somebody else reads on, 0: nobody does."""
         for file in (self.place.migrations / "fruits").glob("0002_*.py"):
             file.unlink()
-        self.place.revision("fruits", "0002", kind.body, FIRST, kind.slug)
+        step = self.place.revision("fruits", "0002", kind.body, FIRST, kind.slug).name
         self.shop.reset()
         self.place.database.sql("CHECKPOINT")  # what was written before is not to be waited for
 
         def deed() -> Outcome:
             with self._reading(reader):
-                return self._outcome(self.ways[way]())
+                return self._outcome(self.ways[way](), step)
 
         return observation.observe(app.running(self.shop.url, self.shop.round, PAUSE), deed, calm)
 
@@ -102,14 +102,14 @@ class Tenant:
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
-    def _outcome(self, done: Done) -> Outcome:
+    def _outcome(self, done: Done, step: str) -> Outcome:
         assert done.code == 0 or "lock timeout" in done.said, done.said
         told = [line.split(maxsplit=2)[2] for line in done.err.splitlines() if line.startswith("fruits   rehearse ")]
         tried = re.search(r"after (\d+) pauses? for locks", done.err)
         return Outcome(
             gave_up=done.code != 0,
             pauses=int(tried[1]) if tried else done.err.count("trying again"),
-            foretold="; ".join(line for line in told if " passed on a copy" not in line),
+            foretold="; ".join(line.removeprefix(f"{step}: ") for line in told if " passed on a copy" not in line),
         )
 
     @contextmanager
@@ -161,14 +161,13 @@ def _row(kind: Kind, found: Found) -> list[str]:
         return str(sum(seen.account.failed.total() for (w, _), runs in found.items() for seen in runs if w == way))
 
     takes = [max(seen.ended - seen.began for seen in found["deploy", read]) for read in (False, True)]
-    foretold = {seen.answer.foretold for read in (False, True) for seen in found["deploy", read]} - {""}
     return [
         kind.name,
         *(_longest(found[way, read]) for read in (False, True) for way in ("deploy", "alembic")),
         f"{failed('deploy')}, {failed('alembic')}",
         ", ".join(f"{seconds:.1f} s" for seconds in takes),
         "; ".join(filter(None, (_outcome(*one) for one in found.items()))) or "done",
-        min(foretold, default="–"),
+        found["deploy", False][0].answer.foretold or "–",
     ]
 
 
