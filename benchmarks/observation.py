@@ -69,9 +69,9 @@ def observe(app: AbstractContextManager[Account], deed: Callable[[], Answer], ca
     return Seen(account, answer, began, ended, time.monotonic())
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], align: str = "---:") -> None:
-    """Print it, as the documentation shows it: the first column is what the row is about."""
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print it as the documentation has it. The first column says what a row is about."""
     print("| " + " | ".join(head) + " |")
-    print("|---|" + f"{align}|" * (len(head) - 1))
+    print("|---|" + "---:|" * (len(head) - 1))
     for row in rows:
         print("| " + " | ".join(row) + " |")

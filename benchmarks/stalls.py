@@ -51,7 +51,7 @@ class Outcome:
     gave_up: bool
     """Because a lock was not to be had; the schema is as it was."""
     pauses: int
-    """How often it let go of all locks, to try again later."""
+    """How often it let go of all locks and tried again later, before it succeeded."""
     foretold: str
     """By the rehearsal, in its words; empty if it had none."""
 
@@ -108,7 +108,7 @@ class Tenant:
         tried = re.search(r"after (\d+) pauses? for locks", done.err)
         return Outcome(
             gave_up=done.code != 0,
-            pauses=int(tried[1]) if tried else done.err.count("trying again"),
+            pauses=int(tried[1]) if tried else 0,
             foretold="; ".join(line.removeprefix(f"{step}: ") for line in told if " passed on a copy" not in line),
         )
 
