@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test bench bench-memory bench-restore check docs format lint types clean
+.PHONY: help demo test bench bench-memory bench-restore bench-stalls check docs format lint types clean
 
 help:
 	@echo "make demo    the main job, on a PostgreSQL of its own"
@@ -31,15 +31,19 @@ test: $(READY)
 
 GIGABYTES ?= 0.1
 MEGABYTES ?= 30
+ROWS ?= 3000
 TIMES ?= 1
 
-bench: bench-memory bench-restore
+bench: bench-memory bench-restore bench-stalls
 
 bench-memory: $(READY)
 	@$(BIN)/python -m benchmarks.memory --gigabytes $(GIGABYTES)
 
 bench-restore: $(READY)
 	@$(BIN)/python -m benchmarks.restore_latency --megabytes $(MEGABYTES) --times $(TIMES)
+
+bench-stalls: $(READY)
+	@$(BIN)/python -m benchmarks.stalls --rows $(ROWS) --times $(TIMES)
 
 check: lint types test
 

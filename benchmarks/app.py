@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -46,6 +46,9 @@ SELECT sum(pg_total_relation_size(oid))::bigint FROM pg_class WHERE relkind = 'r
 """
 ROWS = 4000
 """The notes that there are for each file."""
+
+Statements = Callable[[], Iterator[tuple[str, list[object]]]]
+"""Makes one round of an app's statements, with their parameters. Each is a transaction and answers with a row."""
 
 
 def fill(url: str, schema: str, size: int) -> int:
@@ -89,9 +92,10 @@ class Account:
 
 
 @contextmanager
-def running(url: str) -> Iterator[Account]:
+def running(url: str, round_: Statements = statements, pause: float = PAUSE) -> Iterator[Account]:
+    """The app lives until the block is left. Another one has other statements, and another pause after each round."""
     account, stop = Account(), threading.Event()
-    threads = [threading.Thread(target=_live, args=(url, account, stop)) for _ in range(CONNECTIONS)]
+    threads = [threading.Thread(target=_live, args=(url, round_, pause, account, stop)) for _ in range(CONNECTIONS)]
     for thread in threads:
         thread.start()
     try:
@@ -102,14 +106,14 @@ def running(url: str) -> Iterator[Account]:
             thread.join()
 
 
-def _live(url: str, account: Account, stop: threading.Event) -> None:
+def _live(url: str, round_: Statements, pause: float, account: Account, stop: threading.Event) -> None:
     connection = None
     while not stop.is_set():
         if connection is None or connection.closed:
             connection = psycopg.connect(url, autocommit=True)
-        for statement, parameters in statements():
+        for statement, parameters in round_():
             _ask(connection, statement, parameters, account)
-        stop.wait(PAUSE)
+        stop.wait(pause)
     if connection:
         connection.close()
 

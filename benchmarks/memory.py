@@ -16,7 +16,7 @@ from pathlib import Path
 from support import Bucket, Place, ending, fresh_database
 from throwaway_postgres import throwaway_postgres
 
-from benchmarks import app, objects, process_tree
+from benchmarks import app, objects, observation, process_tree
 from benchmarks.app import MB
 from benchmarks.process_tree import Taken
 
@@ -30,18 +30,25 @@ def run(place: Place, *arguments: str) -> Taken:
 
 def show(rows: dict[str, Taken], size: int) -> None:
     print(f"\nA schema of {size / MB:,.0f} MB.\n")
-    print("| command | seconds | peak of memory (PSS) | sum of RSS | bytes written to disk | largest file on disk |")
-    print("|---|---:|---:|---:|---:|---:|")
-    for name, t in rows.items():
-        largest = max(t.files.values(), default=0)
-        print(
-            f"| `{name}` | {t.seconds:.0f} | {t.pss / MB:.0f} MB | {t.rss / MB:.0f} MB | {t.written:,} | {largest:,} |"
-        )
+    head = ["command", "seconds", "peak of memory (PSS)", "sum of RSS", "bytes written to disk", "largest file on disk"]
+    observation.table(head, [_row(name, taken) for name, taken in rows.items()])
     for name, t in rows.items():
         parts = ", ".join(f"{part} {size / MB:.0f}" for part, size in sorted(t.parts.items(), key=lambda x: -x[1]))
         print(f"\n`{name}` at its peak, in MB of PSS: {parts}.")
         for file, largest in sorted(t.files.items()):
             print(f"Open for writing: {file}, at most {largest:,} bytes.")
+
+
+def _row(name: str, taken: Taken) -> list[str]:
+    largest = max(taken.files.values(), default=0)
+    return [
+        f"`{name}`",
+        f"{taken.seconds:.0f}",
+        f"{taken.pss / MB:.0f} MB",
+        f"{taken.rss / MB:.0f} MB",
+        f"{taken.written:,}",
+        f"{largest:,}",
+    ]
 
 
 def main() -> None:

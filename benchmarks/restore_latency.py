@@ -13,68 +13,26 @@ from __future__ import annotations
 import argparse
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from support import Bucket, Database, Place, fresh_database
 from throwaway_postgres import PASSWORD, Server, throwaway_postgres, wheel_binaries
 
-from benchmarks import app, objects
+from benchmarks import app, objects, observation
+from benchmarks.observation import Seen
 
 SETTINGS = ["autovacuum=on", "log_statement=none", "shared_buffers=256MB", "max_wal_size=2GB", "min_wal_size=1GB"]
 LATER = "UPDATE state SET marker = 'later'"
 
 
-@dataclass
-class Seen:
-    """One restore, as the app saw it."""
-
-    account: app.Account
-    errors: int
-    """Of the restore itself."""
-    began: float
-    ended: float
-    stopped: float
-
-    @property
-    def rate(self) -> float:
-        return len(self.account.since(self.began)) / (self.stopped - self.began)
-
-    @property
-    def longest(self) -> float:
-        return max(took for _, took, _ in self.account.since(self.began))
-
-    @property
-    def longest_read(self) -> float:
-        return max(took for _, took, what in self.account.since(self.began) if what.startswith("SELECT"))
-
-    @property
-    def calm(self) -> float:
-        """The longest wait before it."""
-        return max(took for at, took, _ in self.account.waits if at + took < self.began)
-
-    @property
-    def slow(self) -> float:
-        """So long or less waited 999 of 1000."""
-        took = sorted(took for _, took, _ in self.account.since(self.began))
-        return took[len(took) * 999 // 1000]
-
-
-def observe(database: Database, url: str, restore: Callable[[], int], calm: float) -> Seen:
-    """The app lives for `calm` seconds before the restore, and after it. `restore` says how many errors it met."""
+def observe(database: Database, url: str, restore: Callable[[], int], calm: float) -> Seen[int]:
+    """`restore` says how many errors it met."""
     database.sql(LATER, url=url)
     database.sql("CHECKPOINT")  # what was written before is not to be waited for
-    with app.running(url) as account:
-        time.sleep(calm)
-        began = time.monotonic()
-        errors = restore()
-        ended = time.monotonic()
-        time.sleep(calm)
-    return Seen(account, errors, began, ended, time.monotonic())
+    return observation.observe(app.running(url), restore, calm)
 
 
 class Tenant:
@@ -90,7 +48,7 @@ class Tenant:
         assert taken.code == 0, taken.said
         self.snapshot = str(taken.json["id"])
 
-    def restore(self, *, calm: float) -> Seen:
+    def restore(self, *, calm: float) -> Seen[int]:
         def restore() -> int:
             done = self.place.tenants("restore", "fruits", self.snapshot)
             assert done.code == 0, done.said
@@ -109,7 +67,7 @@ class Whole:
         app.fill(self.url, "public", size)
         self._run("pg_dump", "-Fc", "--no-acl", "--no-owner", f"--file={self.backup}")
 
-    def restore(self, *options: str, calm: float) -> Seen:
+    def restore(self, *options: str, calm: float) -> Seen[int]:
         self.database.sql("DROP DATABASE fruits")
         self.database.sql("CREATE DATABASE fruits")
         self._run("pg_restore", str(self.backup))
@@ -123,7 +81,7 @@ class Whole:
         return done.stderr.count("error: ")
 
 
-def show(rows: dict[str, list[Seen]], size: int) -> None:
+def show(rows: dict[str, list[Seen[int]]], size: int) -> None:
     [ours, *_] = (max(seen.longest for seen in found) for found in rows.values())
     times = len(next(iter(rows.values())))
     print(f"\n{size / app.MB:,.0f} MB, {times} times each way; the worst of them.\n")
@@ -138,12 +96,12 @@ def show(rows: dict[str, list[Seen]], size: int) -> None:
         "longest wait before",
     ]
     head += ["statements failed", "wrong answers", "errors of the restore", "first restored row seen after"]
-    print("| " + " | ".join(head) + " |")
-    print("|---|" + "---:|" * (len(head) - 1))
+    lines = []
     for name, found in rows.items():
         longest = max(seen.longest for seen in found)
         saw = [seen.account.restored_at - seen.began for seen in found if seen.account.restored_at]
         cells = [
+            f"`{name}`",
             f"{max(seen.ended - seen.began for seen in found):.1f} s",
             f"{min(seen.rate for seen in found):.0f}",
             f"{longest * 1000:,.0f} ms",
@@ -153,16 +111,14 @@ def show(rows: dict[str, list[Seen]], size: int) -> None:
             f"{max(seen.calm for seen in found) * 1000:,.0f} ms",
             f"{max(seen.account.failed.total() for seen in found):,}",
             f"{max(seen.account.wrong for seen in found):,}",
-            f"{max(seen.errors for seen in found):,}",
+            f"{max(seen.answer for seen in found):,}",
             f"{max(saw):.1f} s" if saw else "never",
         ]
-        print(f"| `{name}` | " + " | ".join(cells) + " |")
+        lines.append(cells)
+    observation.table(head, lines)
     for name, found in rows.items():
         for seen in found:
-            at, took, statement = max(seen.account.since(seen.began), key=lambda wait: wait[1])
-            why = ", ".join(f"{count} × {kind}" for kind, count in seen.account.failed.items()) or "none failed"
-            print(f"\n`{name}`: {why}, {seen.account.wrong} wrong; the longest, {took * 1000:.0f} ms,", end=" ")
-            print(f"{at - seen.began:.2f} s after it began, was {statement}.")
+            print(f"\n`{name}`: {seen.story}")
 
 
 def main() -> None:
@@ -185,7 +141,7 @@ def main() -> None:
         place = Place(folder / "place", database)
         place.environment |= bucket.environment
         tenant, whole = Tenant(place, size), Whole(database, server, folder, size)
-        ways: dict[str, Callable[..., Seen]] = {
+        ways: dict[str, Callable[..., Seen[int]]] = {
             "tenants restore": tenant.restore,
             "pg_restore -cO": whole.restore,
             "pg_restore -cO -1": partial(whole.restore, "-1"),

@@ -14,6 +14,10 @@ ROWS = {
         ["--megabytes", "4", "--calm", "0.3"],
         {"tenants restore", "pg_restore -cO", "pg_restore -cO -1"},
     ),
+    "stalls": (
+        ["--rows=100", "--calm=0.3", "--reader=0.3", "--only=SET NOT NULL", "--only=CREATE INDEX CONCURRENTLY"],
+        {"SET NOT NULL", "CREATE INDEX CONCURRENTLY"},
+    ),
 }
 
 
@@ -22,7 +26,7 @@ ROWS = {
 def test_each_benchmark_prints_its_table(name: str) -> None:
     options, rows = ROWS[name]
     command = [sys.executable, "-m", f"benchmarks.{name}", *options]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     lines = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
     head, *found = lines
