@@ -15,7 +15,7 @@ RUN useradd --system --no-create-home --shell /usr/sbin/nologin tenants-project
 WORKDIR /app
 COPY pyproject.toml README.md LICENSE ./
 COPY tenants tenants
-RUN pip install --no-cache-dir '.[age,notify]'
+RUN pip install --no-cache-dir '.[age,lint,notify]'
 COPY . .
 
 CMD ["tenants", "agent"]

@@ -187,6 +187,7 @@ class Place:
             "DATABASE_URL": database.url,
             "TENANTS_STORE": f"file://{self.store}",
             "TENANTS_REHEARSAL": "off",  # what tests try is to reach the live schema; it has its own
+            "TENANTS_INCOMPATIBLE": "off",  # the same
         }
 
     def start(self, *arguments: str, **environment: str | None) -> subprocess.Popen[str]:

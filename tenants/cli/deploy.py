@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import click
 
 from tenants.cli import options, render
+from tenants.core.compatibility import Policy
 from tenants.core.errors import Pending, TenantsError
 from tenants.core.events import Event
 from tenants.core.names import printable
 from tenants.core.plan import Action, Plan
 from tenants.edges import catalog, postgres
+from tenants.usecases import compatibility, planning, revisions
 from tenants.usecases import deploy as deploys
 from tenants.usecases import live as lives
-from tenants.usecases import planning, revisions
 from tenants.usecases import rehearse as rehearsals
 from tenants.usecases.access import Access
+from tenants.usecases.compatibility import Findings
 from tenants.usecases.deploy import Options, Result
 from tenants.usecases.rehearse import Rehearsed
 
@@ -29,26 +32,32 @@ Next:     add migrations/PROJECT/ with a first revision, and push; or: tenants c
 @click.argument("tenant", nargs=-1)
 @click.option("--sql", is_flag=True, help="Print the SQL of the pending revisions.")
 @click.option("--check", is_flag=True, help="Exit with 3 if something is pending.")
+@options.incompatible
 @options.as_json
-def plan(tenant: tuple[str, ...], sql: bool, check: bool, as_json: bool) -> int:
+def plan(tenant: tuple[str, ...], sql: bool, check: bool, incompatible: Policy | None, as_json: bool) -> int:
     """Show what a deploy would do. Changes nothing."""
     with options.access("plan") as access:
         survey = planning.survey(access, tenant)
-        texts = {}
-        if sql:
-            for found in survey.plans:
-                if found.pending:
-                    texts[found.tenant] = revisions.as_sql(access, found, survey.folders[found.project])
+        texts, told = dict[str, str](), dict[str, Findings | None]()
+        for found in survey.plans:
+            if found.pending:
+                folder = survey.folders[found.project]
+                if sql:
+                    texts[found.tenant] = revisions.as_sql(access, found, folder)
+                told[found.tenant] = compatibility.look(access, found, folder, incompatible, texts.get(found.tenant))
     if as_json:
-        render.answer({"plans": [_plan_document(found, texts.get(found.tenant)) for found in survey.plans]})
+        answers = [_plan_document(found, texts.get(found.tenant), told.get(found.tenant, ())) for found in survey.plans]
+        render.answer({"plans": answers})
     elif not survey.plans:
         click.echo(NOTHING_YET)
-    elif sql:
-        for name, text in texts.items():
-            click.echo(f"-- tenant {name}\n{printable(text)}")
     else:
-        render.table(("TENANT", "PLAN"), [(found.tenant, found) for found in survey.plans])
-    error = next((found.error for found in survey.plans if found.error), None)
+        _show_plans(survey.plans, texts if sql else None, told)
+        if incompatible is not Policy.OFF and None in told.values():
+            click.echo(compatibility.MISSING, err=True)
+    errors = [
+        found.error or compatibility.refusal(found, incompatible, told.get(found.tenant)) for found in survey.plans
+    ]
+    error = next(filter(None, errors), None)
     pending = [found.tenant for found in survey.plans if found.action in (Action.MIGRATE, Action.CREATE)]
     if check and pending and not error:
         error = Pending(f"something is pending for {', '.join(pending)}", next="tenants deploy")
@@ -57,7 +66,21 @@ def plan(tenant: tuple[str, ...], sql: bool, check: bool, as_json: bool) -> int:
     return error.exit_code if error else 0
 
 
-def _plan_document(found: Plan, sql: str | None) -> dict[str, Any]:
+def _show_plans(plans: Sequence[Plan], texts: Mapping[str, str] | None, told: Mapping[str, Findings | None]) -> None:
+    """A row for each tenant, and one for each thing that its old release may not live with; or the SQL, with those as
+    comments before it."""
+    rows = list[tuple[str, object]]()
+    for found in plans:
+        lines = compatibility.lines(told.get(found.tenant) or ())
+        rows += [(found.tenant, text) for text in (found, *lines)]
+        if texts and found.tenant in texts:
+            head = "\n".join(f"-- {render.folded(line, '-- ')}" for line in (f"tenant {found.tenant}", *lines))
+            click.echo(f"{head}\n{printable(texts[found.tenant])}")
+    if texts is None:
+        render.table(("TENANT", "PLAN"), rows)
+
+
+def _plan_document(found: Plan, sql: str | None, told: Findings | None) -> dict[str, Any]:
     document: dict[str, Any] = {
         "tenant": found.tenant,
         "project": found.project,
@@ -65,9 +88,15 @@ def _plan_document(found: Plan, sql: str | None) -> dict[str, Any]:
         "from": found.start,
         "to": found.target if found.pending else found.start,
         "pending": [{"revision": r.id, "file": r.file, "message": r.message} for r in found.pending],
+        "incompatible": _findings(told),
         "error": found.error.message if found.error else None,
     }
     return {**document, "sql": sql} if sql is not None else document
+
+
+def _findings(found: Findings | None) -> list[dict[str, str | None]] | None:
+    """Null where nobody has looked."""
+    return None if found is None else [finding.document() for finding in found]
 
 
 timeout_of_migrations = click.option(
@@ -82,10 +111,11 @@ timeout_of_migrations = click.option(
 
 @click.command()
 @click.argument("tenant", nargs=-1)
+@options.incompatible
 @timeout_of_migrations
 @options.wait
 @options.as_json
-def rehearse(tenant: tuple[str, ...], timeout: float, wait: float, as_json: bool) -> int:
+def rehearse(tenant: tuple[str, ...], incompatible: Policy | None, timeout: float, wait: float, as_json: bool) -> int:
     """Run the pending revisions on a copy of today's data, and nowhere else.
 
     The folder need not be pushed yet. Of all tenants with something pending, or of those named. No snapshot is taken,
@@ -98,7 +128,12 @@ def rehearse(tenant: tuple[str, ...], timeout: float, wait: float, as_json: bool
         for found in survey.plans:
             tell(Event(found.tenant, "plan", str(found), failed=found.error is not None))
             outcome, error, seen = "nothing-pending", found.error, Rehearsed()
-            if found.action is Action.MIGRATE and not found.empty:
+            told: Findings | None = ()
+            if found.action is Action.MIGRATE:
+                told = compatibility.look(access, found, survey.folders[found.project], incompatible)
+                compatibility.tell_of(found, incompatible, told, tell)
+                error = compatibility.refusal(found, incompatible, told)
+            if found.action is Action.MIGRATE and not found.empty and not error:
                 folder = survey.folders[found.project]
                 seen = rehearsals.alone(access, found, folder, tell, timeout=timeout, wait=wait)
                 outcome, error = "passed", seen.error
@@ -113,6 +148,7 @@ def rehearse(tenant: tuple[str, ...], timeout: float, wait: float, as_json: bool
                     "from": found.start,
                     "to": found.target,
                     "outcome": outcome,
+                    "incompatible": _findings(told),
                     "error": error.message if error else None,
                     "revisions": [asdict(effects) for effects in seen.effects],
                 }
@@ -133,6 +169,7 @@ def rehearse(tenant: tuple[str, ...], timeout: float, wait: float, as_json: bool
     envvar="TENANTS_REHEARSAL",
     help="Run the revisions on a copy of today's data first, where one can be made. [default: yes]",
 )
+@options.incompatible
 @click.option("--from-scratch", is_flag=True, help="Accept that a schema which held something is now empty.")
 @timeout_of_migrations
 @options.wait
@@ -141,6 +178,7 @@ def deploy(
     tenant: tuple[str, ...],
     no_snapshot: bool,
     rehearsal: bool,
+    incompatible: Policy | None,
     from_scratch: bool,
     timeout: float,
     wait: float,
@@ -152,7 +190,14 @@ def deploy(
     tenant's own schema as the tenant, then the proof. When anything fails, the schema is as it was and the exit code
     stops Dokku's deploy.
     """
-    wanted = Options(no_snapshot=no_snapshot, rehearse=rehearsal, from_scratch=from_scratch, wait=wait, timeout=timeout)
+    wanted = Options(
+        no_snapshot=no_snapshot,
+        rehearse=rehearsal,
+        incompatible=incompatible,
+        from_scratch=from_scratch,
+        wait=wait,
+        timeout=timeout,
+    )
     with options.access("deploy") as access:
         results = deploys.deploy(access, tenant, wanted, render.Progress(tenant))
     if as_json:
@@ -178,6 +223,7 @@ def _document(result: Result) -> dict[str, Any]:
         "snapshot": result.snapshot,
         "outcome": result.outcome,
         "seconds": result.seconds,
+        "incompatible": _findings(result.incompatible),
         "error": error if result.outcome in ("failed", "skipped") else None,
     }
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from tenants.core.compatibility import Policy
 from tenants.core.settings import Settings
 from tenants.usecases import locks
 from tenants.usecases.access import Access, open_access
@@ -43,6 +44,20 @@ identity = click.option(
     type=click.Path(path_type=Path, allow_dash=True),
     metavar="FILE",
     help="age's identity file, where snapshots are encrypted; - is standard input. [default: $TENANTS_AGE_IDENTITY]",
+)
+
+
+def _policy(_: click.Context, __: click.Parameter, value: str | None) -> Policy | None:
+    return Policy(value) if value else None
+
+
+incompatible = click.option(
+    "--incompatible",
+    type=click.Choice([policy.value for policy in Policy]),
+    envvar="TENANTS_INCOMPATIBLE",
+    callback=_policy,
+    help="What to do when the old release may not live with a pending revision: say nothing, say it, or stop."
+    " [default: warn]",
 )
 
 

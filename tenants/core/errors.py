@@ -17,7 +17,8 @@
         ├── HistoryError        6  the folder of revisions is not one line of revisions
         ├── StateError          6  the schema is not in a state that the folder can go on from
         │   └── Unreadable      6  where it is cannot be read now
-        └── RevisionFailed      6  a revision ran and failed
+        ├── RevisionFailed      6  a revision ran and failed
+        └── Incompatible        6  the old release may not live with a revision, and the policy is to stop then
 
 A message says what and where. `data` says what state the data is in, where that is in question; `next` is the one
 command or step that comes next.
@@ -103,4 +104,8 @@ class Unreadable(StateError):
 
 
 class RevisionFailed(MigrationError):
+    pass
+
+
+class Incompatible(MigrationError):
     pass

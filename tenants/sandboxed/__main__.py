@@ -56,7 +56,7 @@ def main() -> int:
     sys.path[:0] = request["path"]
     try:
         if request["do"] == "sql":
-            report({"event": "sql", "text": _sql(request)})
+            _sql(request, report)
         else:
             _migrate(request, report)
     except BaseException as error:  # noqa: BLE001  # project code may raise anything, SystemExit included
@@ -75,11 +75,14 @@ def _config(request: Request, **attributes: Any) -> Config:
     return config
 
 
-def _sql(request: Request) -> str:
+def _sql(request: Request, report: Report) -> None:
+    """Report the SQL; where a revision cannot be rendered, that of those before it, and what it has said itself."""
     config = _config(request)
     config.output_buffer = text = io.StringIO()
-    command.upgrade(config, f"{request['start'] or 'base'}:{request['target']}", sql=True)
-    return text.getvalue()
+    try:
+        command.upgrade(config, f"{request['start'] or 'base'}:{request['target']}", sql=True)
+    finally:
+        report({"event": "sql", "text": text.getvalue()})
 
 
 def _migrate(request: Request, report: Report) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tenants.core.compatibility import Finding, Policy
 from tenants.core.effects import Effects
 from tenants.core.errors import MigrationError, Refused, SnapshotError, TenantsError
 from tenants.core.events import Event, Stage, Tell
@@ -19,7 +20,7 @@ from tenants.core.units import counted, seconds
 from tenants.edges import catalog, postgres, records, sandbox
 from tenants.edges.projectcode import Ran
 from tenants.edges.records import Record
-from tenants.usecases import audit, live, locks, planning, provision, rehearse, revisions, snapshots
+from tenants.usecases import audit, compatibility, live, locks, planning, provision, rehearse, revisions, snapshots
 from tenants.usecases.access import Access
 
 LOCK_NOT_AVAILABLE = "55P03"
@@ -32,6 +33,8 @@ class Options:
     no_snapshot: bool = False
     rehearse: bool = True
     """Whether the revisions run on a copy first, where one can be made."""
+    incompatible: Policy | None = None
+    """What to do when the old release may not live with a pending revision; None: nobody has said, so warn."""
     from_scratch: bool = False
     wait: float = locks.WAIT
     """Seconds to wait for the tenant's lock."""
@@ -55,6 +58,8 @@ class Result:
     created: bool = False
     """Whether this deploy made the tenant: then it has no login yet."""
     why: str = ""
+    incompatible: tuple[Finding, ...] | None = ()
+    """What the old release may not live with; None where nobody has looked."""
 
 
 def deploy(access: Access, names: Sequence[str], options: Options, tell: Tell) -> list[Result]:
@@ -137,6 +142,7 @@ class _Deploy:
 
     def _deploy(self, lock: locks.Lock) -> None:
         access, name = self.access, self.plan.tenant
+        self._look()
         if self.plan.action is Action.CREATE:
             with self._stage("create"):
                 provision.create(access, name, self.plan.project, self.tell, with_login=False)
@@ -156,6 +162,13 @@ class _Deploy:
                 self._prove(elsewhere)
         if not access.own:  # grants for the app's own role and for readers, on what is new
             audit.mend(access, name)
+
+    def _look(self) -> None:
+        self.stage, policy = "plan", self.options.incompatible
+        found = self.result.incompatible = compatibility.look(self.access, self.plan, self.folder, policy)
+        compatibility.tell_of(self.plan, policy, found, self.tell)
+        if refusal := compatibility.refusal(self.plan, policy, found):
+            raise refusal
 
     @contextmanager
     def _stage(self, stage: Stage) -> Iterator[None]:

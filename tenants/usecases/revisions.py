@@ -25,12 +25,18 @@ LOCK_SECONDS = 60.0
 
 def as_sql(access: Access, plan: Plan, folder: Path) -> str:
     """The SQL of the pending revisions, made without a database. Raises RevisionFailed if one needs it."""
+    text, error = render(access, plan, folder, seconds=120)
+    if error:
+        raise error
+    return text
+
+
+def render(access: Access, plan: Plan, folder: Path, *, seconds: float) -> tuple[str, MigrationError | Locked | None]:
+    """The same as far as it can be made, and why it breaks off."""
     if not plan.pending:
-        return ""
-    ran = _run(access, plan, folder, {"do": "sql", "start": plan.start, "target": plan.target}, seconds=120)
-    if ran.code != 0:
-        raise failure(ran)
-    return ran.sql
+        return "", None
+    ran = _run(access, plan, folder, {"do": "sql", "start": plan.start, "target": plan.target}, seconds=seconds)
+    return ran.sql, failure(ran, seconds=seconds) if ran.code != 0 else None
 
 
 def upgrade(
