@@ -48,13 +48,17 @@ identity = click.option(
 
 
 def _policy(_: click.Context, __: click.Parameter, value: str | None) -> Policy | None:
-    return Policy(value) if value else None
+    try:
+        return Policy(value.strip().lower()) if value else None
+    except ValueError:
+        known = ", ".join(Policy)
+        raise click.BadParameter(f"{value!r}, which may come from TENANTS_INCOMPATIBLE, is none of {known}") from None
 
 
 incompatible = click.option(
     "--incompatible",
-    type=click.Choice([policy.value for policy in Policy]),
     envvar="TENANTS_INCOMPATIBLE",
+    metavar="off|warn|stop",
     callback=_policy,
     help="What to do when the old release may not live with a pending revision: say nothing, say it, or stop."
     " [default: warn]",

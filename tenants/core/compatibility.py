@@ -226,7 +226,9 @@ class _Known:
 
 
 def _rule(kind: str, rules: Sequence[str]) -> str | None:
-    return next((rule for rule in rules if rule in _VOUCHES.get(kind, ())), None)
+    """The one that finds it, by the most telling name."""
+    found = [rule for rule in rules if rule in _VOUCHES.get(kind, ())]
+    return min(found, key=lambda rule: rule in INCLUDED, default=None)
 
 
 def _renamed(name: str, to: str) -> str:
