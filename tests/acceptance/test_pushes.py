@@ -40,6 +40,7 @@ def test_first_push_on_an_empty_server_makes_schema_owner_and_tables(place: Plac
         "snapshot": None,
         "outcome": "migrated",
         "seconds": 0,
+        "incompatible": None,
         "error": None,
     }
     assert place.database.roles() == ["fruits", "tenants~members"]
