@@ -85,6 +85,7 @@ def test_one_pending_revision_is_snapshotted_migrated_proven_and_recorded(place:
         "snapshot": "",
         "outcome": "migrated",
         "seconds": 0,
+        "incompatible": None,
         "error": None,
     }
     stages = [line.split()[1] for line in done.err.splitlines() if line.startswith("fruits ")]
