@@ -221,6 +221,7 @@ def bare(orchard: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pla
     (programs / "tenants").write_text(f"#!{programs}/python\nfrom tenants.cli import main\nmain()\n")
     (programs / "tenants").chmod(0o755)
     monkeypatch.setattr("support.TENANTS", str(programs / "tenants"))
+    orchard.own_process = True
     orchard.environment["PATH"] = "/usr/bin:/bin"
     orchard.revision("fruits", "0003", DROP, "0002", "drop")
     return orchard
