@@ -10,10 +10,11 @@ import click
 
 from tenants.cli import options, render
 from tenants.core.compatibility import Policy
-from tenants.core.errors import Pending, TenantsError
+from tenants.core.errors import Pending, TenantsError, UsageError
 from tenants.core.events import Event
 from tenants.core.names import printable
 from tenants.core.plan import Action, Plan
+from tenants.core.units import bytes_in
 from tenants.edges import catalog, postgres
 from tenants.usecases import compatibility, planning, revisions
 from tenants.usecases import deploy as deploys
@@ -160,6 +161,12 @@ def rehearse(tenant: tuple[str, ...], incompatible: Policy | None, timeout: floa
     return failed[0].exit_code if failed else 0
 
 
+def _bytes(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
+    if value is not None and (found := bytes_in(value)) is None:
+        raise UsageError(f"{value!r} is no size", next="write it as 500MB or 5GB: --rehearsal-limit 5GB")
+    return found if value is not None else None
+
+
 @click.command()
 @click.argument("tenant", nargs=-1)
 @click.option("--no-snapshot", is_flag=True, help="Migrate without a snapshot before: there is no way back then.")
@@ -168,6 +175,20 @@ def rehearse(tenant: tuple[str, ...], incompatible: Policy | None, timeout: floa
     default=True,
     envvar="TENANTS_REHEARSAL",
     help="Run the revisions on a copy of today's data first, where one can be made. [default: yes]",
+)
+@click.option(
+    "--rehearsal-limit",
+    envvar="TENANTS_REHEARSAL_LIMIT",
+    metavar="SIZE",
+    callback=_bytes,
+    help="Do not, where the snapshot holds more than this: 5GB. [default: no limit]",
+)
+@click.option(
+    "--rehearsal-timeout",
+    type=click.FloatRange(min=1),
+    envvar="TENANTS_REHEARSAL_TIMEOUT",
+    metavar="SECONDS",
+    help="How long making the copy may take, and the revisions there. [default: that of --timeout]",
 )
 @options.incompatible
 @click.option("--from-scratch", is_flag=True, help="Accept that a schema which held something is now empty.")
@@ -178,6 +199,8 @@ def deploy(
     tenant: tuple[str, ...],
     no_snapshot: bool,
     rehearsal: bool,
+    rehearsal_limit: int | None,
+    rehearsal_timeout: float | None,
     incompatible: Policy | None,
     from_scratch: bool,
     timeout: float,
@@ -193,6 +216,8 @@ def deploy(
     wanted = Options(
         no_snapshot=no_snapshot,
         rehearse=rehearsal,
+        rehearsal_limit=rehearsal_limit,
+        rehearsal_timeout=rehearsal_timeout,
         incompatible=incompatible,
         from_scratch=from_scratch,
         wait=wait,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 def size(count: int) -> str:
     """`count` bytes in SI units: 1.2 MB."""
@@ -12,6 +14,12 @@ def size(count: int) -> str:
             return f"{shown} {unit}"
         value /= 1000
     return f"{value:.1f} TB"
+
+
+def bytes_in(text: str) -> int | None:
+    """A size as PostgreSQL writes it, in bytes: 10MB, 5GB. None if it is none."""
+    found = re.fullmatch(r"([1-9][0-9]{0,8}) ?(kB|MB|GB|TB)", text.strip())
+    return int(found[1]) << 10 * ("kB", "MB", "GB", "TB").index(found[2]) + 10 if found else None
 
 
 def seconds(value: float) -> str:

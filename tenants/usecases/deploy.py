@@ -16,7 +16,7 @@ from tenants.core.manifest import Manifest
 from tenants.core.names import printable, quoted
 from tenants.core.plan import Action, Plan
 from tenants.core.settings import DatabaseUrl
-from tenants.core.units import counted, seconds
+from tenants.core.units import counted, seconds, size
 from tenants.edges import catalog, postgres, records, sandbox
 from tenants.edges.projectcode import Ran
 from tenants.edges.records import Record
@@ -33,6 +33,10 @@ class Options:
     no_snapshot: bool = False
     rehearse: bool = True
     """Whether the revisions run on a copy first, where one can be made."""
+    rehearsal_limit: int | None = None
+    """Bytes of a snapshot above which they do not; None: whatever its size."""
+    rehearsal_timeout: float | None = None
+    """Seconds that making the copy may take, and the revisions there as well; None: as long as the migrations."""
     incompatible: Policy | None = None
     """What to do when the old release may not live with a pending revision; None: nobody has said, so warn."""
     from_scratch: bool = False
@@ -192,11 +196,12 @@ class _Deploy:
 
     def _rehearse(self, url: DatabaseUrl, manifest: Manifest) -> None:
         access, plan, why = self.access, self.plan, "it takes the admin's URL, which makes a database for the copy"
-        if not access.own:
+        limit, timeout = self.options.rehearsal_limit, self.options.rehearsal_timeout or self.options.timeout
+        if limit is not None and manifest.raw_size > limit:
+            why = f"the snapshot holds {size(manifest.raw_size)}, and the limit is {size(limit)}"
+        elif not access.own:
             try:
-                self.seen = rehearse.rehearse(
-                    access, plan, self.folder, url, manifest, self.tell, timeout=self.options.timeout
-                )
+                self.seen = rehearse.rehearse(access, plan, self.folder, url, manifest, self.tell, timeout=timeout)
                 return
             except Refused as error:  # no right to make a database, no room for one
                 why = error.message

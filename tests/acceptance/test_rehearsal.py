@@ -71,9 +71,9 @@ def live_writes(place: Place) -> list[tuple[object, ...]]:
     )
 
 
-def test_one_row_in_a_hundred_thousand_is_found_and_named(orchard: Place) -> None:
+def test_one_row_in_a_million_is_found_and_named(orchard: Place) -> None:
     url = orchard.url_of("fruits")
-    orchard.database.sql("INSERT INTO sold (amount) SELECT n::text FROM generate_series(1, 100000) n", url=url)
+    orchard.database.sql("INSERT INTO sold (amount) SELECT n::text FROM generate_series(1, 1000000) n", url=url)
     orchard.database.sql("DELETE FROM sold WHERE amount = 'many'; INSERT INTO sold (amount) VALUES ('1O1')", url=url)
     orchard.revision("fruits", "0002", "op.execute('ALTER TABLE sold ALTER amount TYPE int USING amount::int')", "0001")
     done = orchard.tenants("deploy")
@@ -209,3 +209,17 @@ def test_what_a_running_app_would_notice_is_told_table_by_table(orchard: Place) 
     told = [line for line in done.err.splitlines() if "locked for" in line]
     assert [line.split()[2] for line in told] == ["0002_step.py:", "0003_step.py:", "0004_step.py:"]
     assert "sold locked for" in told[1] and "(ACCESS EXCLUSIVE), rewritten" in told[1] and "other" not in told[1]
+
+
+def test_what_is_larger_than_the_limit_is_not_copied_and_what_takes_longer_stops(orchard: Place) -> None:
+    orchard.colour()
+    wrong = orchard.tenants("deploy", "--rehearsal-limit", "much")
+    assert wrong.code == 2 and "'much' is no size" in wrong.err, wrong.said
+    body = "op.execute('SELECT pg_sleep(60)')"
+    slow = orchard.revision("fruits", "0003", body, "0002")
+    late = orchard.tenants("deploy", TENANTS_REHEARSAL_TIMEOUT="2")
+    assert late.code == 6 and "on a copy" in late.err and "longer than 2 s" in late.err, late.said
+    slow.unlink()
+    done = orchard.tenants("deploy", TENANTS_REHEARSAL_LIMIT="1kB")
+    assert done.code == 0 and "skipped: the snapshot holds" in done.err and "limit is 1.0 kB" in done.err, done.said
+    orchard.nothing_left()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenants.core.units import counted, seconds, size
+from tenants.core.units import bytes_in, counted, seconds, size
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,13 @@ def test_a_size_has_at_most_three_digits_before_the_point(count: int) -> None:
 )
 def test_a_duration_is_shown_in_the_unit_that_fits(value: float, text: str) -> None:
     assert seconds(value) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("1kB", 1024), (" 5 MB", 5 << 20), ("3TB", 3 << 40), ("5", None), ("0GB", None), ("1gb", None)]
+)
+def test_a_size_is_read_as_postgresql_writes_it(text: str, count: int | None) -> None:
+    assert bytes_in(text) == count
 
 
 @pytest.mark.parametrize(("number", "text"), [(0, "0 revisions"), (1, "1 revision"), (2, "2 revisions")])
