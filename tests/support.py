@@ -99,7 +99,8 @@ def fresh_database(server: Server) -> Iterator[Database]:
 
 
 def remove_all(connection: psycopg.Connection) -> None:
-    connection.execute('DROP DATABASE "db.main" WITH (FORCE)')
+    for (name,) in connection.execute("SELECT datname FROM pg_database WHERE oid >= 16384").fetchall():
+        connection.execute(psycopg.sql.SQL("DROP DATABASE {} WITH (FORCE)").format(psycopg.sql.Identifier(name)))
     for (name,) in connection.execute("SELECT rolname FROM pg_roles WHERE oid >= 16384").fetchall():
         for statement in ("DROP OWNED BY {} CASCADE", "DROP ROLE {}"):
             connection.execute(psycopg.sql.SQL(statement).format(psycopg.sql.Identifier(name)))

@@ -12,9 +12,10 @@ from tenants.cli import options, render
 from tenants.core.errors import UsageError
 from tenants.core.limits import DEFAULT, Limits, check
 from tenants.core.names import printable
+from tenants.core.settings import REHEARSAL_URL, DatabaseUrl
 from tenants.core.units import counted
 from tenants.usecases import connect as connects
-from tenants.usecases import logins, provision, sharing
+from tenants.usecases import logins, provision, room, sharing
 from tenants.usecases import suspend as suspends
 from tenants.usecases.access import Access
 from tenants.usecases.logins import Created
@@ -30,8 +31,13 @@ from tenants.usecases.logins import Created
 @click.option("--idle-timeout", metavar="TIME", help=f"For idle transactions. [default: {DEFAULT.idle_timeout}]")
 @click.option("--temp-file-limit", metavar="SIZE", help=f"[default: {DEFAULT.temp_file_limit}]")
 @click.option("--size", metavar="SIZE", help=f"Of its data; the audit tells when it is more. [default: {DEFAULT.size}]")
+@click.option(
+    "--rehearsal", is_flag=True, help="Make a place to rehearse in, too, for an app that deploys with its own URL."
+)
 @options.as_json
-def create(name: str, project: str | None, app_role: bool | None, as_json: bool, **limits: Any) -> None:
+def create(
+    name: str, project: str | None, app_role: bool | None, rehearsal: bool, as_json: bool, **limits: Any
+) -> None:
     """Make a tenant: schema, owner, and a login, whose DATABASE_URL is shown once.
 
     A second call changes nothing, or what is asked for anew, and mends drift. What bears the name and is not ours is
@@ -40,7 +46,8 @@ def create(name: str, project: str | None, app_role: bool | None, as_json: bool,
     with options.access("create") as access:
         tell = render.Progress([name])
         made = provision.create(access, name, project, tell, limits=_limits(access, name, limits), app_role=app_role)
-    _answer(made, as_json=as_json)
+        place = room.prepare(access, name) if rehearsal else None
+    _answer(made, as_json=as_json, place=place)
 
 
 @click.command()
@@ -129,19 +136,20 @@ def apply(name: tuple[str, ...], as_json: bool) -> None:
         click.echo(f"{tenant}   {counted(len(what), 'change') if what else 'as it ought to be'}")
 
 
-def _answer(made: Created, *, as_json: bool) -> None:
+def _answer(made: Created, *, as_json: bool, place: DatabaseUrl | None = None) -> None:
     if as_json:
-        render.answer(
-            {
-                "tenant": made.tenant,
-                "project": made.project,
-                "schema": made.tenant,
-                "role": made.tenant,
-                "login": made.login,
-                "url": made.url.text if made.url else None,
-            }
-        )
+        document = {
+            "tenant": made.tenant,
+            "project": made.project,
+            "schema": made.tenant,
+            "role": made.tenant,
+            "login": made.login,
+            "url": made.url.text if made.url else None,
+        }
+        render.answer({**document, **({"rehearsal_url": place.text} if place else {})})
         return
+    if place:
+        click.echo(f"{REHEARSAL_URL}={place.text}")
     if made.url:
         click.echo(f"DATABASE_URL={made.url.text}")
         click.echo("This is shown once. For the app: dokku config:set APP DATABASE_URL=…", err=True)

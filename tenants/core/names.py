@@ -92,6 +92,11 @@ def scratch_prefix(tenant: str) -> str:
     return f"{tenant}~scratch~"
 
 
+def rehearsal_name(tenant: str) -> str:
+    """The name of the database, and of its role, in which a tenant that deploys itself rehearses."""
+    return f"{tenant}~rehearsal"
+
+
 def visitor_role_name(tenant: str, token: str) -> str:
     """The name of the short-lived role of somebody who has a look with psql."""
     return f"{visitor_role_prefix(tenant)}{token}"

@@ -14,6 +14,7 @@ STORAGE_SECRETS = ("AWS_", "TENANTS_")
 """What the names of variables begin with that project code never gets to see."""
 
 RECIPIENTS, IDENTITY = "TENANTS_AGE_RECIPIENTS", "TENANTS_AGE_IDENTITY"
+REHEARSAL_URL = "TENANTS_REHEARSAL_URL"
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,8 @@ class Settings:
     """age's public keys that snapshots are encrypted for; none: they are not."""
     identity: Path | None
     """age's identity file, which opens them."""
+    rehearsal: DatabaseUrl | None
+    """Where a tenant that deploys itself may rehearse."""
     environment: Mapping[str, str] = field(repr=False)
 
     @classmethod
@@ -185,6 +188,9 @@ class Settings:
             git_rev=_git_rev(environment.get("GIT_REV", "")),
             recipients=tuple(filter(None, map(str.strip, re.split(r"[,\n]", environment.get(RECIPIENTS, ""))))),
             identity=Path(identity) if (identity := environment.get(IDENTITY, "").strip()) else None,
+            rehearsal=DatabaseUrl.parse(room, REHEARSAL_URL)
+            if (room := environment.get(REHEARSAL_URL, "").strip())
+            else None,
             environment=dict(environment),
         )
 

@@ -195,15 +195,15 @@ class _Deploy:
         return manifest
 
     def _rehearse(self, url: DatabaseUrl, manifest: Manifest) -> None:
-        access, plan, why = self.access, self.plan, "it takes the admin's URL, which makes a database for the copy"
+        access, plan = self.access, self.plan
         limit, timeout = self.options.rehearsal_limit, self.options.rehearsal_timeout or self.options.timeout
         if limit is not None and manifest.raw_size > limit:
             why = f"the snapshot holds {size(manifest.raw_size)}, and the limit is {size(limit)}"
-        elif not access.own:
+        else:
             try:
                 self.seen = rehearse.rehearse(access, plan, self.folder, url, manifest, self.tell, timeout=timeout)
                 return
-            except Refused as error:  # no right to make a database, no room for one
+            except Refused as error:  # no right to make a database, no room for one, none that was prepared
                 why = error.message
         self.tell(Event(plan.tenant, "rehearse", f"skipped: {why}"))
 

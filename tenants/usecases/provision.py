@@ -14,7 +14,7 @@ from tenants.edges.catalog import Entry
 from tenants.edges.postgres import run
 from tenants.edges.records import Record
 from tenants.edges.store import open_store
-from tenants.usecases import audit, locks, roles, snapshots
+from tenants.usecases import audit, locks, roles, room, snapshots
 from tenants.usecases.access import Access
 from tenants.usecases.logins import Created, url_of
 
@@ -168,6 +168,7 @@ def drop(access: Access, name: str, tell: Tell, *, no_snapshot: bool = False, wa
             roles.clean_up(access.connection, access.me, name, access.settings.database)
         lock.check()
         roles.clear_visitors(access.connection, access.me, name, access.settings.database, everybody=True)
+        room.remove(access, name)
         _remove(access, entry)
         records.add(
             access.connection,

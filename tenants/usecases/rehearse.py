@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tenants.core.contents import Contents
 from tenants.core.effects import Effects
-from tenants.core.errors import ProgramError, SnapshotError, TenantsError
+from tenants.core.errors import ProgramError, Refused, SnapshotError, TenantsError
 from tenants.core.events import Event, Tell
 from tenants.core.manifest import Manifest
 from tenants.core.names import EXTENSIONS_SCHEMA, quoted
@@ -25,7 +25,7 @@ from tenants.core.units import counted, seconds
 from tenants.edges import postgres, programs
 from tenants.edges.projectcode import Ran
 from tenants.edges.store import require_store
-from tenants.usecases import archives, drill, locks, revisions, scratch
+from tenants.usecases import archives, drill, locks, revisions, room, scratch
 from tenants.usecases.access import Access
 
 WITHOUT = "--no-rehearsal"
@@ -119,9 +119,13 @@ def _copy(
     identity = access.settings.identity
     extensions = {row["name"]: EXTENSIONS_SCHEMA for row in postgres.rows(access.connection, "extensions")}
     held = manifest.raw_size if manifest else int(postgres.scalar(access.connection, "size", schema=quoted(name)))
+    if access.own and access.settings.rehearsal is None:
+        raise Refused(f"there is no place for it: tenants create {name} --rehearsal, with the admin's URL, makes one")
     with (
         access.dumping(name, url) as reading,
-        scratch.database(access, name, extensions, needs=held * scratch.ROOM) as copy,
+        room.emptied(access, access.settings.rehearsal)
+        if access.settings.rehearsal and access.own
+        else scratch.database(access, name, extensions, needs=held * scratch.ROOM) as copy,
     ):
         if manifest is not None and (not manifest.recipients or identity is not None):
             pieces = archives.archive(require_store(access.settings), manifest, identity)
@@ -134,16 +138,23 @@ def _copy(
             raise SnapshotError(
                 f"no copy of {name} could be made to rehearse on: {error.message}",
                 data=_untouched(plan),
-                next=f"prove its snapshots: tenants drill {name}   (or go without: tenants deploy {name} {WITHOUT})",
+                next=f"prove its snapshots: tenants drill {name}   (or go without: tenants deploy {name} {WITHOUT})"
+                if not access.own
+                else f"tenants create {name} --rehearsal, with the admin's URL, if an extension is missed there; or go"
+                f" without: tenants deploy {WITHOUT}",
             ) from None
-        scratch.as_a_tenant(access, copy)
+        if not access.own:
+            scratch.as_a_tenant(access, copy)
         yield copy
 
 
 def _run_on(access: Access, plan: Plan, copy: DatabaseUrl, timeout: float, run: Callable[[], Ran]) -> Ran:
     """Run project code on the copy, to its end and that of all its sessions. Raises what went wrong."""
     ran = run()
-    postgres.end_sessions(access.connection, [copy.user])
+    if access.own:
+        room.end_sessions(copy)
+    else:
+        postgres.end_sessions(access.connection, [copy.user])
     if ran.code != 0:
         raise _on_the_copy(plan, revisions.failure(ran, seconds=timeout))
     return ran

@@ -84,6 +84,18 @@ def make_reader(connection: Connection, me: Identity, role: str, tenants: Sequen
     return login, verifier
 
 
+def make_lasting(connection: Connection, me: Identity, role: str) -> Login:
+    """Make a login without any right. To be called within `roles_locked`."""
+    return _create(connection, me, role, connections=5)[0]
+
+
+def new_password(connection: Connection, role: str) -> Login:
+    login = Login(role, secrets.token_urlsafe(24))
+    verifier = postgres.scram_verifier(connection, role, login.password)
+    run(connection, "ALTER ROLE {role} PASSWORD {verifier}", role=role, verifier=literal(verifier))
+    return login
+
+
 def make_short_lived(connection: Connection, me: Identity, role: str) -> Login:
     """Make a login without any right, for a moment. To be called within `roles_locked`."""
     return _create(connection, me, role, until=datetime.now(UTC) + SHORT_LIVED)[0]

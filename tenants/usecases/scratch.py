@@ -48,18 +48,8 @@ def database(
             if me.superuser:  # a policy that is forced on the owner hides nothing when the copy is compared
                 run(connection, "ALTER ROLE {name} BYPASSRLS", name=name)
         with postgres.databases_locked(connection):
-            _make(access, name)
-        with postgres.connect(access.settings.database.in_database(name), "tenants scratch") as there:
-            run(there, "DROP SCHEMA public")
-            if schema:
-                run(there, "CREATE SCHEMA {schema} AUTHORIZATION {name}", schema=schema, name=name)
-            for where in {EXTENSIONS_SCHEMA, *extensions.values()} - {schema, "pg_catalog"}:
-                run(there, "CREATE SCHEMA {schema}", schema=where)
-                run(there, "GRANT USAGE ON SCHEMA {schema} TO {name}", schema=where, name=name)
-            for extension in set(extensions) - set(FORBIDDEN):
-                with suppress(postgres.DatabaseError):  # the replay says it, where it is missed
-                    run(there, "CREATE EXTENSION {name} SCHEMA {schema}", name=extension, schema=extensions[extension])
-            run(there, "GRANT CREATE ON DATABASE {name} TO {name}", name=name)
+            make_closed(access, name)
+        furnish(access, name, extensions, schema)
         yield access.settings.database.as_login(name, login.password).in_database(name)
     finally:
         clear(access, tenant)
@@ -72,8 +62,25 @@ def as_a_tenant(access: Access, url: DatabaseUrl) -> None:
         run(there, "REVOKE CREATE ON DATABASE {name} FROM {name}", name=url.user)
 
 
-def _make(access: Access, name: str) -> None:
-    """From template0, so that nobody's session there is in the way, as this database sorts; closed until PUBLIC has
+def furnish(access: Access, name: str, extensions: Mapping[str, str], schema: str | None = None) -> None:
+    """Put into the database what an archive of a tenant needs. What is there already stays."""
+    with postgres.connect(access.settings.database.in_database(name), "tenants scratch") as there:
+        run(there, "DROP SCHEMA IF EXISTS public")
+        if schema:
+            run(there, "CREATE SCHEMA {schema} AUTHORIZATION {name}", schema=schema, name=name)
+        for where in {EXTENSIONS_SCHEMA, *extensions.values()} - {schema, "pg_catalog"}:
+            run(there, "CREATE SCHEMA IF NOT EXISTS {schema}", schema=where)
+            run(there, "GRANT USAGE ON SCHEMA {schema} TO {name}", schema=where, name=name)
+        for extension in set(extensions) - set(FORBIDDEN):
+            with suppress(postgres.DatabaseError):  # the replay says it, where it is missed
+                run(there, "CREATE EXTENSION {name} SCHEMA {schema}", name=extension, schema=extensions[extension])
+        run(there, "GRANT CREATE ON DATABASE {name} TO {name}", name=name)
+
+
+def make_closed(access: Access, name: str) -> None:
+    """Make a database that the role of its name may use, and nobody else. To be called within `databases_locked`.
+
+    From template0, so that nobody's session there is in the way, as this database sorts; closed until PUBLIC has
     lost its way in."""
     connection = access.connection
     found = postgres.rows(connection, "locale")[0]

@@ -10,7 +10,7 @@ from tenants.core.errors import TenantsError
 from tenants.core.events import Event, Tell
 from tenants.core.names import app_role_name, deploy_role_prefix, visitor_role_prefix
 from tenants.edges import catalog, postgres
-from tenants.usecases import audit, roles
+from tenants.usecases import audit, roles, room
 from tenants.usecases.access import Access
 
 
@@ -36,6 +36,10 @@ def suspend(access: Access, name: str, tell: Tell) -> bool:
             f"{', '.join(finding.object for finding in left)} can still log in", next=f"again: tenants suspend {name}"
         )
     tell(Event(name, "suspend", f"{len(logins)} logins shut out, {ended} sessions ended"))
+    if room.remove(access, name):
+        tell(
+            Event(name, "suspend", f"its room for rehearsals is gone: tenants create {name} --rehearsal makes it anew")
+        )
     if prepared:
         tell(Event(name, "suspend", f"{prepared} prepared transactions rolled back"))
     return new

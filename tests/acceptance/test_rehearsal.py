@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from support import Place
+from support import Place, ending, until
 
 
 @pytest.fixture
@@ -135,7 +135,90 @@ def test_an_app_with_its_own_url_is_told_that_it_is_not_rehearsed(orchard: Place
     orchard.colour()
     environment = {"DATABASE_URL": orchard.url_of("fruits"), "TENANTS_MIGRATIONS": str(orchard.migrations / "fruits")}
     done = orchard.tenants("deploy", **environment)
-    assert done.code == 0 and "rehearse" in done.err and "skipped" in done.err, done.said
+    assert done.code == 0 and "rehearse  skipped" in done.err and "create fruits --rehearsal" in done.err, done.said
+
+
+def room(place: Place) -> dict[str, str]:
+    """The environment of an app that deploys itself, and for which the admin has made a place to rehearse in."""
+    made = place.tenants("create", "fruits", "--rehearsal", "--json")
+    assert made.code == 0, made.said
+    return {
+        "DATABASE_URL": place.url_of("fruits"),
+        "TENANTS_MIGRATIONS": str(place.migrations / "fruits"),
+        "TENANTS_REHEARSAL_URL": str(made.json["rehearsal_url"]),
+    }
+
+
+def inside(place: Place, environment: dict[str, str]) -> list[tuple[object, ...]]:
+    query = "SELECT relname FROM pg_class WHERE relowner = current_user::regrole"
+    return place.database.sql(query, url=environment["TENANTS_REHEARSAL_URL"])
+
+
+@pytest.mark.every_server
+def test_an_app_with_its_own_url_rehearses_where_the_admin_has_made_it_a_place(orchard: Place) -> None:
+    orchard.tenants("extension", "fruits", "citext")
+    environment = room(orchard)
+    orchard.database.sql("ALTER TABLE items ADD soft citext DEFAULT 'A'", url=environment["DATABASE_URL"])
+    file = orchard.revision("fruits", "0002", "op.execute('ALTER TABLE sold ALTER amount SET NOT NULL')", "0001")
+    before = orchard.database.dump("fruits")
+    stopped = orchard.tenants("deploy", **environment)
+    assert stopped.code == 6 and "on a copy of today's data" in stopped.err and "null values" in stopped.err, (
+        stopped.said
+    )
+    assert orchard.database.dump("fruits") == before and inside(orchard, environment) == []
+    file.unlink()
+    orchard.colour()
+    done = orchard.tenants("deploy", **environment)
+    assert done.code == 0 and "1 revision passed on a copy" in done.err and "items locked for" in done.err, done.said
+    assert inside(orchard, environment) == []
+    again = orchard.tenants("create", "fruits", "--rehearsal", "--json")
+    assert again.json["rehearsal_url"] != environment["TENANTS_REHEARSAL_URL"], "another password, the same place"
+    assert orchard.tenants("audit").code == 0
+    gone = orchard.tenants("drop", "fruits", "--yes")
+    assert gone.code == 0, gone.said
+    orchard.nothing_left()
+    assert [role for role in orchard.database.roles() if role.startswith("fruits")] == []
+
+
+def test_the_place_to_rehearse_in_opens_nothing_else(orchard: Place) -> None:
+    orchard.tenants("create", "pears")
+    environment = room(orchard)
+    url, live = environment["TENANTS_REHEARSAL_URL"], orchard.database.url
+    with pytest.raises(psycopg.OperationalError, match="permission denied"):
+        orchard.database.sql("SELECT 1", url=url.rpartition("/")[0] + "/" + live.rpartition("/")[2])
+    for words in ("SET ROLE fruits", "ALTER ROLE fruits PASSWORD 'x'", "CREATE ROLE x", "CREATE EXTENSION hstore"):
+        if words != "CREATE EXTENSION hstore":  # a trusted one is its own, in its own database
+            with pytest.raises(psycopg.Error):
+                orchard.database.sql(words, url=url)
+    for other in (orchard.url_of("pears"), environment["DATABASE_URL"], live):
+        orchard.colour()
+        done = orchard.tenants("deploy", **{**environment, "TENANTS_REHEARSAL_URL": other})
+        assert "skipped: TENANTS_REHEARSAL_URL leads to" in done.err, done.said
+        assert orchard.database.sql("SELECT count(*) FROM fruits.items") == [(4,)]
+        break
+
+
+def test_a_rehearsal_that_was_killed_leaves_its_place_to_the_next_one(orchard: Place) -> None:
+    environment = room(orchard)
+    orchard.revision("fruits", "0002", "op.execute('SELECT pg_sleep(60)')", "0001").rename(orchard.folder / "slow.py")
+    (orchard.folder / "slow.py").rename(orchard.migrations / "fruits" / "0002_slow.py")
+    with ending(orchard.start("deploy", **environment)) as deploy:
+        asleep = "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)%' AND usename LIKE '%~rehearsal'"
+        until(lambda: orchard.database.sql(asleep), "the revision runs on the copy")
+        deploy.kill()
+    (orchard.migrations / "fruits" / "0002_slow.py").unlink()
+    orchard.colour()
+    done = orchard.tenants("deploy", **environment)
+    assert done.code == 0 and "passed on a copy" in done.err, done.said
+    assert inside(orchard, environment) == []
+
+
+def test_a_tenant_that_is_suspended_has_no_place_to_rehearse_in_either(orchard: Place) -> None:
+    environment = room(orchard)
+    done = orchard.tenants("suspend", "fruits")
+    assert done.code == 0 and "room for rehearsals is gone" in done.err, done.said
+    with pytest.raises(psycopg.OperationalError):
+        orchard.database.sql("SELECT 1", url=environment["TENANTS_REHEARSAL_URL"])
 
 
 def test_an_encrypted_snapshot_that_cannot_be_opened_here_does_not_hinder_it(orchard: Place) -> None:

@@ -255,6 +255,7 @@ SELECT split_part(r.rolname, '~', 1) AS tenant, r.rolname::text AS object, NULL:
 FROM pg_roles r
 WHERE strpos(r.rolname, '~') > 0 AND r.rolname !~ '~(deploy|connect|scratch)~' AND r.rolname <> 'tenants~members'
   AND r.rolname NOT IN (SELECT role FROM ours)
+  AND r.rolname NOT IN (SELECT name || '~rehearsal' FROM tenants.tenants)
 
 -- name: rule_deploy_role
 -- high ask: A short-lived role is there, and nobody is at work with it: a run was killed. The next one removes it.

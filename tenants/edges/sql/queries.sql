@@ -139,6 +139,16 @@ ORDER BY 1;
 -- name: end_sessions
 SELECT count(pg_terminate_backend(pid))::int FROM pg_stat_activity WHERE usename = ANY(%(roles)s::text[]);
 
+-- name: end_others
+-- End the other sessions of this role, and count them.
+SELECT count(pg_terminate_backend(pid))::int FROM pg_stat_activity
+WHERE usename = current_user AND pid <> pg_backend_pid();
+
+-- name: own_schemas
+-- Schemas of this database that belong to this role.
+SELECT nspname::text AS name FROM pg_namespace
+WHERE nspowner = current_user::regrole AND nspname !~ '^pg_(toast_)?temp';
+
 -- name: prepared
 -- Prepared transactions of the roles in this database, and whose they are.
 SELECT gid, owner::text AS role FROM pg_prepared_xacts
