@@ -1,0 +1,252 @@
+"""Something is killed at every step, and nothing is ever half done, lost, or left.
+
+`make torture` draws a command, a blow and a moment for each kill; TENANTS_TORTURE_SEED brings the same ones again, and
+TENANTS_TORTURE_KILLS says how many. Without these variables a few are tried that have found something once.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+from support import Bucket, Done, ending, until
+from torture import blows, commands
+from torture.blows import BLOWS, Blow
+from torture.commands import COMMANDS, Command, Sign
+from torture.world import World, loaded, may_mount, new_game
+
+SEED = os.environ.get("TENANTS_TORTURE_SEED", "0")
+KILLS = int(os.environ.get("TENANTS_TORTURE_KILLS", "0"))
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One draw: at the sign or a little later; without one at a fraction of the time that it takes undisturbed."""
+
+    command: Command
+    blow: Blow
+    sign: Sign | None
+    after: float
+    """Seconds after the sign, or the fraction."""
+    patient: bool = True
+    """Whether orphans may end by themselves before the next run begins."""
+
+    @classmethod
+    def drawn(cls, number: int) -> Kill:
+        chance = random.Random(f"{SEED}/{number}")
+        command = chance.choice(COMMANDS)
+        sign = chance.choice((None, *command.signs, *command.signs))
+        after = chance.random() if sign is None else chance.choice((0, 0, chance.random() * 0.1))
+        return cls(command, chance.choice(BLOWS), sign, after, chance.random() < 0.7)
+
+    def __str__(self) -> str:
+        moment = f"{self.after:.3f} s after: {self.sign.name}" if self.sign else f"after {self.after:.0%} of its time"
+        return f"tenants {self.command.name}; {self.blow.name}; {moment}{'' if self.patient else '; again at once'}"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A saved game, and what an undisturbed run makes of it."""
+
+    game: World
+    before: str
+    after: str
+    seconds: float
+
+    def of(self, command: Command, state: str) -> str:
+        """before, after or between; fails where it is none of them."""
+        for name, text in (("before", self.before), ("after", self.after)):
+            if state == text:
+                return name
+        if command.between(state, self.after):
+            return "between"
+        raise AssertionError(f"the state is neither the one before nor the one after:\n{state}")
+
+
+Games = Callable[[Command], Reference]
+
+
+@pytest.fixture(scope="session")
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="tests-") as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="session")
+def games(folder: Path) -> Games:
+    """Made when they are asked for, once in each worker."""
+    saved: dict[str, World] = {}
+    references: dict[str, Reference] = {}
+
+    def base(name: str) -> World:
+        if name not in saved:
+            (folder / name).mkdir()
+            saved[name] = new_game(folder / name)
+            if name == "deployed":
+                commands.deployed(saved[name])
+            saved[name].save()
+        return saved[name]
+
+    def reference(command: Command) -> Reference:
+        if command.name not in references:
+            number = COMMANDS.index(command)
+            with loaded(base(command.game), folder / f"game{number}", keep=True) as game:
+                command.prepare(game)
+                before = game.state(*command.schemas)
+                game.save()
+            with loaded(game, folder / f"reference{number}") as world:
+                began = time.monotonic()
+                done = typed(world, command)
+                took = time.monotonic() - began
+                assert done.code == 0, done.said
+                references[command.name] = Reference(game, before, world.state(*command.schemas), took)
+        return references[command.name]
+
+    return reference
+
+
+def begin(world: World, command: Command) -> subprocess.Popen[str]:
+    own = {"DATABASE_URL": world.through_wire(world.login)} if command.own else {}
+    argv = [world.oldest if word == commands.SNAPSHOT else word for word in command.argv]
+    return world.start(*argv, **command.environment, **own)
+
+
+def typed(world: World, command: Command) -> Done:
+    with ending(begin(world, command)) as running:
+        out, err = running.communicate(timeout=240)
+    return Done(running.returncode, out, err)
+
+
+class App(threading.Thread):
+    """The app: it writes a line whenever it can, and remembers those that it was told are written."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(daemon=True)
+        self._url, self.written, self._stopped = url, list[str](), threading.Event()
+
+    def run(self) -> None:
+        count = 0
+        while not self._stopped.wait(0.01):
+            try:
+                with psycopg.connect(self._url, autocommit=True, connect_timeout=5) as connection:
+                    while not self._stopped.wait(0.01):
+                        count += 1
+                        connection.execute("INSERT INTO log (line) VALUES (%s)", [f"line {count}"])
+                        self.written.append(f"line {count}")
+            except psycopg.Error:
+                continue  # what the app's own retries are for
+
+    def stop(self) -> list[str]:
+        self._stopped.set()
+        self.join()
+        return self.written
+
+
+def struck(world: World, kill: Kill, seconds: float) -> tuple[Done, str]:
+    """Run the command and hit at the moment. Returns how it ended, and in words what was hit."""
+    lines: list[str] = []
+    chance, hit = random.Random(str(kill)), ""
+    with begin(world, kill.command) as running:
+        try:
+            reader = threading.Thread(target=lambda: lines.extend(running.stderr or ()), daemon=True)
+            reader.start()
+            began, seen = time.monotonic(), _seer(world, kill, lines, seconds)
+            while running.poll() is None and not seen():
+                time.sleep(0.002)
+            time.sleep(kill.after if kill.sign else 0)
+            while running.poll() is None and not (hit := kill.blow.hit(world, running, chance)):
+                time.sleep(0.002)
+            hit = f"{hit or 'nothing was hit'}, after {time.monotonic() - began:.2f} s"
+            until(lambda: running.poll() is not None, "it ended", 150)
+            reader.join(10)
+            return Done(running.returncode, running.stdout.read() if running.stdout else "", "".join(lines)), hit
+        finally:
+            running.kill()
+
+
+def _seer(world: World, kill: Kill, lines: list[str], seconds: float) -> Callable[[], bool]:
+    sign, began = kill.sign, time.monotonic()
+    if sign is None:
+        return lambda: time.monotonic() - began >= kill.after * seconds
+    if sign.line:
+        return lambda: any(line.split()[1:2] == [sign.line] for line in list(lines))
+    if sign.stored:
+        count = world.count(sign.stored)
+        return lambda: world.count(sign.stored) > count
+    return lambda: world.says(sign.query)
+
+
+def judge(world: World, kill: Kill, reference: Reference, done: Done, hit: str) -> None:
+    """Right after the blow, when orphaned sessions have ended."""
+    until(lambda: world.sessions() == [], "orphaned sessions end by themselves", 30)
+    state = reference.of(kill.command, world.state(*kill.command.schemas))
+    assert done.code != 0 or state == "after", f"it exits with 0, and the state is the one {state}"
+    assert "untouched" not in done.err or state == "before", f"it says untouched, and the state is the one {state}"
+    assert "Traceback" not in done.said and "this is a bug" not in done.said, "it ends with a bug"
+    world.look_into_store()
+    if not kill.blow.kills and done.code != 0:
+        assert "Next:" in done.err, "it does not say what comes next"
+        if state == "between":
+            assert "stays:" in done.err or "have changed" in done.err, "it does not say what stays"
+    if done.code == 143:
+        world.nothing_left()
+
+
+def tortured(kill: Kill, games: Games, world: World) -> None:
+    """The one test: strike, judge, run again, judge."""
+    reference = games(kill.command)
+    url = {"tenant": world.login, "superuser": world.database.url}.get(kill.command.app)
+    app = App(url) if url else None
+    if app:
+        app.start()
+    done, hit, again = Done(0, "", ""), "", Done(0, "", "")
+    try:
+        done, hit = struck(world, kill, reference.seconds)
+        if kill.patient:
+            judge(world, kill, reference, done, hit)
+        blows.heal(world)
+        again = typed(world, kill.command)
+        written = app.stop() if app else []
+        already = kill.command.done_already
+        assert again.code == 0 or (already and again.code == 2 and already in again.err), "the next run needs a hand"
+        state = reference.of(kill.command, world.state(*kill.command.schemas))
+        assert state == "after", f"after the next run the state is the one {state}"
+        until(lambda: world.sessions() == [], "all sessions end", 30)
+        world.look_into_store()
+        world.nothing_left()
+        lost = set(written) - world.logged() if app else set()
+        assert not lost, f"{len(lost)} of {len(written)} rows that were acknowledged are lost: {sorted(lost)[:5]}"
+    except (AssertionError, psycopg.Error, OSError) as error:
+        told = (
+            f"{kill}\n{hit}\n\nit ended with {done.code}:\n{done.said}\nthe next run with {again.code}:\n{again.said}"
+        )
+        raise AssertionError(f"{type(error).__name__}: {error}\n\nseed {SEED}: {told}") from error
+    finally:
+        if app:
+            app.stop()
+
+
+def play(kill: Kill, games: Games, folder: Path, s3: str, name: str) -> None:
+    store = kill.blow.store
+    if store == "disk" and not may_mount(folder / f"mount{name}"):
+        pytest.skip("no small disk can be mounted here")
+    with loaded(games(kill.command).game, folder / f"kill{name}", megabytes=2 if store == "disk" else 0) as world:
+        if store == "bucket":
+            world.keep_in(Bucket.create(s3, f"t{os.getpid()}-{name}"))
+        tortured(kill, games, world)
+
+
+@pytest.mark.parametrize("number", range(KILLS))
+def test_whatever_is_hit_nothing_is_half_done_lost_or_left(number: int, games: Games, folder: Path, s3: str) -> None:
+    kill = Kill.drawn(number)
+    print(kill)
+    play(kill, games, folder, s3, str(number))
