@@ -258,14 +258,15 @@ def replay(
     seconds: float | None = None,
     seen: Callable[[bytes], object] | None = None,
 ) -> None:
-    """Replay an archive as one transaction: pg_restore turns it into SQL, psql runs it. psql commits when its input
-    ends, and its input ends only when all pieces have been handed out, so what is wrong with them undoes it all.
+    """Replay an archive as one transaction: pg_restore turns it into SQL, psql runs it. The last line of psql's input
+    commits it, which is written only when all pieces have been handed out, so what is wrong with them undoes it all.
+    That the input ends is not enough: it ends as well when we are killed.
 
     `first` is run before, `last` after it, in the same transaction; `seen` is told the text as it passes. Raises
     ProgramError with what the programs said, or that it was given up after `seconds`.
     """
-    before = [f"--command={first}"] if first else []
-    arguments = ["--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1", *before, "--file=-"]
+    before = [f"--command={statement}" for statement in filter(None, ("BEGIN", first))]
+    arguments = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", *before, "--file=-"]
     with (
         tempfile.TemporaryFile() as complaints,
         programs.start(
@@ -301,7 +302,7 @@ def replay(
                 psql.kill()
             else:
                 with suppress(BrokenPipeError):
-                    psql.stdin.write(last)
+                    psql.stdin.write(last + b"\nCOMMIT;\n")
                     psql.stdin.close()
             failed = psql.wait() != 0
         if failed:
