@@ -7,7 +7,7 @@ owner's role as it begins: what it makes belongs to the owner, and SET ROLE NONE
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -247,9 +247,18 @@ def shut_out(connection: Connection, me: Identity, names: Sequence[str]) -> tupl
     return sessions, len(prepared)
 
 
-def remove_roles(connection: Connection, me: Identity, url: DatabaseUrl, names: list[str], heir: str | None) -> None:
+def remove_roles(
+    connection: Connection,
+    me: Identity,
+    url: DatabaseUrl,
+    names: list[str],
+    heir: str | None,
+    *,
+    besides: Callable[[], object] = lambda: None,
+) -> None:
     """Shut the roles out, give what they own to `heir` (or drop it), and drop them. What they own in another database
-    of the server is dropped there; `url` is the admin's."""
+    of the server is dropped there; `url` is the admin's. What is to go with them, `besides`, goes in the same
+    transaction."""
     shut_out(connection, me, names)
     with postgres.roles_locked(connection):
         for name in names:
@@ -260,6 +269,7 @@ def remove_roles(connection: Connection, me: Identity, url: DatabaseUrl, names: 
             with postgres.connect(url.in_database(other), "tenants cleans up") as there:
                 run(there, "DROP OWNED BY {role}", role=name)
     with postgres.roles_locked(connection):
+        besides()
         for name in names:
             if heir:
                 run(connection, "REASSIGN OWNED BY {role} TO {heir}", role=name, heir=heir)
