@@ -188,12 +188,7 @@ def reading(
 ) -> Iterator[DatabaseUrl]:
     """A URL that may read the relations of a schema that is no tenant's yet, for as long as the block lasts, and do
     nothing else. `relations` are quoted. To be used under the tenant's lock, as `acting_as` is."""
-
-    def clear() -> None:
-        found = postgres.rows(connection, "roles_of", prefix=deploy_role_prefix(tenant))
-        remove_roles(connection, me, url, [row["role"] for row in found], None)
-
-    clear()
+    clear_readers(connection, me, tenant, url)
     names = {"role": deploy_role_name(tenant, catalog.token()), "schema": schema, "database": me.database}
     try:
         with postgres.roles_locked(connection):
@@ -205,7 +200,13 @@ def reading(
                 run(connection, "GRANT SELECT ON {relation} TO {role}", relation=postgres.raw(relation), **names)
         yield url.as_login(login.role, login.password)
     finally:
-        clear()
+        clear_readers(connection, me, tenant, url)
+
+
+def clear_readers(connection: Connection, me: Identity, tenant: str, url: DatabaseUrl) -> None:
+    """Remove the roles of `reading`, and what they were granted; to be called under the tenant's lock."""
+    found = postgres.rows(connection, "roles_of", prefix=deploy_role_prefix(tenant))
+    remove_roles(connection, me, url, [row["role"] for row in found], None)
 
 
 def clean_up(connection: Connection, me: Identity, tenant: str, url: DatabaseUrl) -> list[str]:
