@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tenants.core.compatibility import Finding, Policy
 from tenants.core.effects import Effects
-from tenants.core.errors import MigrationError, Refused, SnapshotError, TenantsError
+from tenants.core.errors import Locked, MigrationError, Refused, SnapshotError, TenantsError
 from tenants.core.events import Event, Stage, Tell
 from tenants.core.manifest import Manifest
 from tenants.core.names import printable, quoted
@@ -20,10 +20,24 @@ from tenants.core.units import counted, seconds, size
 from tenants.edges import catalog, postgres, records, sandbox
 from tenants.edges.projectcode import Ran
 from tenants.edges.records import Record
-from tenants.usecases import audit, compatibility, live, locks, planning, provision, rehearse, revisions, snapshots
+from tenants.usecases import (
+    audit,
+    compatibility,
+    live,
+    locks,
+    planning,
+    provision,
+    rehearse,
+    revisions,
+    roles,
+    scratch,
+    snapshots,
+)
 from tenants.usecases.access import Access
 
 LOCK_NOT_AVAILABLE = "55P03"
+TIDY_WAIT = 2.0
+"""Seconds to wait for a lock that a killed run may still seem to hold."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +102,9 @@ def deploy(access: Access, names: Sequence[str], options: Options, tell: Tell) -
             result.outcome, result.why = "skipped", f"no folder {plan.project} here"
         elif plan.action is Action.SUSPENDED:
             result.outcome, result.why = "skipped", "suspended"
-        elif plan.action is not Action.NOTHING:
+        elif plan.action is Action.NOTHING:
+            _tidy(access, plan.tenant, tell)
+        else:
             if failed:
                 result.outcome, result.why = "skipped", f"not tried, because {failed} failed"
             else:
@@ -96,6 +112,17 @@ def deploy(access: Access, names: Sequence[str], options: Options, tell: Tell) -
                 failed = plan.tenant if result.outcome == "failed" else None
         results.append(result)
     return results
+
+
+def _tidy(access: Access, name: str, tell: Tell) -> None:
+    """Clean up behind a run that was killed when it had committed: nothing that is pending would lead there."""
+    if access.own or not roles.left_behind(access.connection, name):
+        return
+    with suppress(Locked):  # nothing is left: somebody is at work
+        with locks.tenant_lock(access, name, "deploy", tell, TIDY_WAIT):
+            roles.clean_up(access.connection, access.me, name, access.settings.database)
+            scratch.clear(access, name)
+            audit.mend(access, name)
 
 
 @dataclass
@@ -131,10 +158,21 @@ class _Deploy:
         except (TenantsError, postgres.DatabaseError) as cause:
             error = postgres.failed(cause)
             self.result.outcome, self.result.error = "failed", error
-            error.data = error.data or f"untouched, at {self.result.end or 'nothing yet'}"
+            error.data = error.data or self._left()
             self.tell(Event(self.plan.tenant, self.stage, f"FAILED: {error.message}", failed=True))
         finally:
             self.result.seconds = round(time.monotonic() - began, 3)
+
+    def _left(self) -> str:
+        """What is to be said of the schema where nobody could look: its connection ended, say."""
+        if self.result.applied:
+            return f"migrated to {self.result.end}"
+        at = self.result.end or "nothing yet"
+        if self.stage != "migrate":
+            return f"untouched, at {at}"
+        return (
+            f"it was at {at}, and may have been migrated since; that is all or nothing: tenants plan {self.plan.tenant}"
+        )
 
     def _again(self) -> None:
         """Under the lock the plan is made once more: who held it before us may have done the work."""

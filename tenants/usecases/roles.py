@@ -20,6 +20,7 @@ from tenants.core.names import (
     deploy_role_name,
     deploy_role_prefix,
     login_name,
+    scratch_prefix,
     visitor_role_name,
     visitor_role_prefix,
 )
@@ -216,11 +217,17 @@ def clean_up(connection: Connection, me: Identity, tenant: str, url: DatabaseUrl
     """
     found = [row["role"] for row in postgres.rows(connection, "roles_of", prefix=deploy_role_prefix(tenant))]
     if found:
+        catalog.forget_swaps(connection, tenant)  # before the roles, by which we would find them again
         remove_roles(connection, me, url, found, tenant)
         with postgres.roles_locked(connection):
             run(connection, "ALTER ROLE {owner} PASSWORD NULL", owner=tenant)
-        catalog.forget_swaps(connection, tenant)
     return found
+
+
+def left_behind(connection: Connection, tenant: str) -> bool:
+    """Whether there are roles for a moment: of a run that is at work, or of one that was killed."""
+    prefixes = (deploy_role_prefix(tenant), scratch_prefix(tenant))
+    return any(postgres.rows(connection, "roles_of", prefix=prefix) for prefix in prefixes)
 
 
 def shut_out(connection: Connection, me: Identity, names: Sequence[str]) -> tuple[int, int]:
