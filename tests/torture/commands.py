@@ -76,6 +76,8 @@ class Command:
     environment: dict[str, str] = field(default_factory=dict)
     between: Callable[[str, str], bool] = lambda found, after: False
     """Whether that state is one that may be left besides the one before and the one after."""
+    tells: tuple[str, ...] = ()
+    """With which words it tells that it is between; one of them will do."""
     done_already: str = ""
     """What it says, and exits with 2, where it is called again after it was done."""
 
@@ -156,6 +158,7 @@ def _nothing_in_it(found: str, after: str) -> bool:
     return "CREATE TABLE" not in found
 
 
+STAYS = ("stays: ", "have changed")
 _DEPLOY = (_line("plan"), *TAKES, MIGRATES, MIGRATED, _line("migrate"), _line("prove"))
 _REHEARSED = (SCRATCH_ROLE, SCRATCH, COPIES, REHEARSES, _line("rehearse"))
 WITHOUT = ("deploy", "fruits", "--no-rehearsal")
@@ -163,7 +166,7 @@ WITHOUT = ("deploy", "fruits", "--no-rehearsal")
 COMMANDS = (
     Command("deploy", ("deploy", "fruits"), "deployed", (*_DEPLOY, *_REHEARSED), _pending),
     Command("deploy --no-rehearsal", WITHOUT, "deployed", _DEPLOY, _pending),
-    Command("deploy, concurrently", WITHOUT, "deployed", _DEPLOY, _concurrent, between=_at_first),
+    Command("deploy, concurrently", WITHOUT, "deployed", _DEPLOY, _concurrent, between=_at_first, tells=STAYS),
     Command("deploy, own URL", ("deploy",), "deployed", _DEPLOY, _pending, own=True),
     Command(
         "the first deploy",
@@ -197,6 +200,7 @@ COMMANDS = (
         _public,
         schemas=("public", "fruits"),
         app="superuser",
+        done_already="fruits has adopted it",
     ),
     Command(
         "drop",

@@ -22,6 +22,12 @@ import throwaway_postgres
 from support import NAME, Bucket, Database, Place
 from throwaway_postgres import Server
 
+GRANTS = """
+    SELECT c.oid::regclass::text, acl.grantee::regrole::text, acl.privilege_type
+    FROM pg_class c, aclexplode(c.relacl) acl
+    WHERE relnamespace::regnamespace::text = ANY(%s) AND acl.grantee <> c.relowner
+      AND acl.grantee::regrole::text !~ '~deploy~' ORDER BY 1, 2, 3"""
+
 
 class Wire:
     """A way to a port of loopback that can be cut: both ends notice it."""
@@ -153,10 +159,12 @@ class World(Place):
         there = database.schemas()
         for schema in schemas:
             text = database.dump(schema) if schema in there else f"no schema {schema}"
-            texts.append(re.sub(r"(?s)(COPY \S+\.log .*? FROM stdin;\n).*?(?<=\n)\\\.\n", r"\1", text))
+            text = re.sub(r"(?s)(COPY \S+\.log .*? FROM stdin;\n).*?(?<=\n)\\\.\n", r"\1", text)
+            texts.append(re.sub(r"--\n-- .*; Type: ACL;.*\n--\n\n(?:(?:GRANT|REVOKE).*\n)+\n\n", "", text))
         tenants = database.sql("SELECT name FROM tenants.tenants ORDER BY 1") if "tenants" in there else []
         roles = {role.partition("~")[0] for role in database.roles() if not re.search("~(deploy|scratch)~", role)}
-        return "\n".join([*texts, f"tenants: {tenants}", f"roles: {sorted(roles - {'tenants'})}"])
+        granted = database.sql(GRANTS, [list(schemas)])
+        return "\n".join([*texts, f"{granted=}", f"{tenants=}", f"roles={sorted(roles - {'tenants'})}"])
 
     def logged(self) -> set[str]:
         """All that is in a table of the app's log, wherever a command has put it."""
