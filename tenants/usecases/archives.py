@@ -306,7 +306,9 @@ def replay(
                     psql.stdin.close()
             failed = psql.wait() != 0
         if failed:
-            raise ProgramError(f"it was given up after {seconds:.0f} s" if late.is_set() else _complaint(complaints))
+            killed = f"psql ended with {psql.returncode}, pg_restore with {pg_restore.poll()}"  # and said nothing
+            why = f"it was given up after {seconds:.0f} s" if late.is_set() else _complaint(complaints)
+            raise ProgramError(why or killed)
 
 
 @contextmanager
