@@ -116,6 +116,7 @@ def deploy(access: Access, names: Sequence[str], options: Options, tell: Tell) -
 
 def _tidy(access: Access, name: str, tell: Tell) -> None:
     """Clean up behind a run that was killed when it had committed: nothing that is pending would lead there."""
+    sandbox.clear_scratch()
     if access.own or not roles.left_behind(access.connection, name):
         return
     with suppress(Locked):  # nothing is left: somebody is at work

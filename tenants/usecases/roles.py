@@ -25,7 +25,7 @@ from tenants.core.names import (
     visitor_role_prefix,
 )
 from tenants.core.settings import DatabaseUrl
-from tenants.edges import catalog, postgres
+from tenants.edges import catalog, postgres, signals
 from tenants.edges.postgres import Connection, Identity, compose, literal, run
 
 SHORT_LIVED = timedelta(hours=6)
@@ -138,7 +138,8 @@ def acting_as(connection: Connection, me: Identity, tenant: str, url: DatabaseUr
                 run(connection, "ALTER ROLE {role} SET deadlock_timeout = {limit}", role=name, limit=limit)
         yield url.as_login(login.role, login.password)
     finally:
-        clean_up(connection, me, tenant, url)
+        with signals.held():
+            clean_up(connection, me, tenant, url)
 
 
 @contextmanager
@@ -156,7 +157,8 @@ def seeing_all(connection: Connection, me: Identity, tenant: str, url: DatabaseU
             run(connection, "GRANT CONNECT ON DATABASE {database} TO {role}", database=me.database, role=name)
         yield url.as_login(name, login.password)
     finally:
-        remove_roles(connection, me, url, [name], None)
+        with signals.held():
+            remove_roles(connection, me, url, [name], None)
 
 
 @contextmanager
@@ -172,7 +174,8 @@ def visiting(connection: Connection, me: Identity, tenant: str, url: DatabaseUrl
             _let_act_as(connection, me, name, tenant, tenant)
         yield url.as_login(name, login.password)
     finally:
-        remove_roles(connection, me, url, [name], tenant)
+        with signals.held():
+            remove_roles(connection, me, url, [name], tenant)
 
 
 def clear_visitors(
@@ -201,7 +204,8 @@ def reading(
                 run(connection, "GRANT SELECT ON {relation} TO {role}", relation=postgres.raw(relation), **names)
         yield url.as_login(login.role, login.password)
     finally:
-        clear_readers(connection, me, tenant, url)
+        with signals.held():
+            clear_readers(connection, me, tenant, url)
 
 
 def clear_readers(connection: Connection, me: Identity, tenant: str, url: DatabaseUrl) -> None:

@@ -165,10 +165,10 @@ def struck(world: World, kill: Kill, seconds: float) -> tuple[Done, str]:
             reader.start()
             began, seen = time.monotonic(), _seer(world, kill, lines, seconds)
             while running.poll() is None and not seen():
-                time.sleep(0.002)
+                time.sleep(0.005)
             time.sleep(kill.after if kill.sign else 0)
             while running.poll() is None and not (hit := kill.blow.hit(world, running, chance)):
-                time.sleep(0.002)
+                time.sleep(0.005)
             hit = f"{hit or 'nothing was hit'}, after {time.monotonic() - began:.2f} s"
             until(lambda: running.poll() is not None, "it ended", 150)
             reader.join(10)
@@ -194,7 +194,8 @@ def judge(world: World, kill: Kill, reference: Reference, done: Done) -> None:
     until(lambda: world.sessions() == [], "orphaned sessions end by themselves", 30)
     state = reference.of(kill.command, world.state(*kill.command.schemas))
     assert done.code != 0 or "after" in state, f"it exits with 0, and the state is the one {state}"
-    assert "untouched" not in done.err or "before" in state, f"it says untouched, and the state is the one {state}"
+    at_rest = "before" in state or ("between" in state and not kill.command.tells)
+    assert "untouched" not in done.err or at_rest, f"it says untouched, and the state is the one {state}"
     assert "Traceback" not in done.said and "this is a bug" not in done.said, "it ends with a bug"
     world.look_into_store()
     if not kill.blow.kills and done.code != 0:

@@ -97,6 +97,7 @@ class World(Place):
         """The app's DATABASE_URL."""
         self.oldest = ""
         """The id of its oldest snapshot, if there is one."""
+        self._watch: psycopg.Connection[tuple[object, ...]] | None = None
         self.postmaster = throwaway_postgres.start(server)
 
     def through_wire(self, url: str) -> str:
@@ -140,11 +141,17 @@ class World(Place):
         return sum(name.endswith(ending) for name in (self.bucket.keys() if self.bucket else self.stored()))
 
     def says(self, query: str) -> bool:
-        """Whether the query says true; where it cannot be asked, it does not."""
+        """Whether the query says true; where it cannot be asked, it does not. Asked often, so its session is kept."""
         try:
-            return self.database.sql(query) == [(True,)]
+            if self._watch is None or self._watch.closed:
+                self._watch = psycopg.connect(self.database.url, autocommit=True)
+            return self._watch.execute(query.encode()).fetchone() == (True,)
         except psycopg.Error:
             return False
+
+    def look_away(self) -> None:
+        if self._watch:
+            self._watch.close()
 
     def nothing_left(self) -> None:
         super().nothing_left()
@@ -199,6 +206,7 @@ def loaded(saved: World, folder: Path, *, megabytes: int = 0, keep: bool = False
         world = World(folder, replace(server, port=throwaway_postgres.free_port(), data=folder / "data"))
         stack.callback(lambda: throwaway_postgres.stop(world.postmaster))
         stack.callback(world.wire.close)
+        stack.callback(world.look_away)
         stack.callback(lambda: world.store_wire.close() if world.store_wire else None)
         shutil.copytree(saved.migrations, world.migrations, dirs_exist_ok=True)
         if megabytes:
