@@ -6,56 +6,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from torture import signs
+from torture.signs import Sign
 from torture.world import World
 
-
-@dataclass(frozen=True)
-class Sign:
-    """By which to tell from outside that a command has come to a point: a stage on standard error, a query that says
-    true, or one more file in the store whose name ends so."""
-
-    name: str
-    line: str = ""
-    query: str = ""
-    stored: str = ""
-
-
-def _line(stage: str) -> Sign:
-    return Sign(f"the line {stage!r}", line=stage)
-
-
-def _session(name: str, application: str, where: str = "true") -> Sign:
-    query = f"SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = '{application}' AND {where})"
-    return Sign(name, query=query)
-
-
-_THERE, _COPY = "datname = 'db.main'", "datname ~ '~scratch~'"
-DEPLOY_ROLE = Sign("a deploy role is there", query="SELECT EXISTS (SELECT FROM pg_roles WHERE rolname ~ '~deploy~')")
-SCRATCH_ROLE = Sign("a scratch role is there", query="SELECT EXISTS (SELECT FROM pg_roles WHERE rolname ~ '~scratch~')")
-SCRATCH = Sign(
-    "a scratch database is there", query="SELECT EXISTS (SELECT FROM pg_database WHERE datname ~ '~scratch~')"
-)
-DUMPS = _session("pg_dump reads", "tenants pg_dump")
-UPLOADS = Sign("an archive is on its way", stored=".partial")
-ARCHIVED = Sign("an archive is stored", stored=".dump.zst")
-KEPT = Sign("a manifest is stored", stored=".json")
-COPIES = _session("a copy is made", "tenants psql", _COPY)
-REHEARSES = _session("a revision runs on the copy", "tenants migrates fruits", _COPY)
-MIGRATES = _session("a revision runs", "tenants migrates fruits", _THERE)
-MIGRATED = Sign(
-    "it is committed", query="SELECT EXISTS (SELECT FROM fruits.alembic_version WHERE version_num <> '0001')"
-)
-REPLAYS = _session("psql replays", "tenants psql", _THERE)
-SWAPPED = Sign("a schema is set aside", query="SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname ~ '~before~')")
-MADE = Sign("the schema is there", query="SELECT to_regnamespace('fruits') IS NOT NULL")
-LET_IN = Sign("a login is there", query="SELECT EXISTS (SELECT FROM pg_roles WHERE rolname ~ '^fruits~[a-z0-9]{6}$')")
-SHUT_OUT = Sign(
-    "the logins are shut out",
-    query="SELECT NOT EXISTS (SELECT FROM pg_roles WHERE rolcanlogin AND rolname ~ '^fruits~[a-z0-9]{6}$')",
-)
-SCHEMA_GONE = Sign("the schema is gone", query="SELECT to_regnamespace('fruits') IS NULL")
-
-TAKES = (DEPLOY_ROLE, DUMPS, UPLOADS, ARCHIVED, KEPT, _line("snapshot"))
+TAKES = (signs.DEPLOY_ROLE, signs.DUMPS, signs.UPLOADS, signs.ARCHIVED, signs.KEPT, signs.line("snapshot"))
 SNAPSHOT = "<the oldest snapshot>"
 """Stands for its id."""
 
@@ -159,8 +114,8 @@ def _nothing_in_it(found: str, after: str) -> bool:
 
 
 STAYS = ("stays: ", "have changed")
-_DEPLOY = (_line("plan"), *TAKES, MIGRATES, MIGRATED, _line("migrate"), _line("prove"))
-_REHEARSED = (SCRATCH_ROLE, SCRATCH, COPIES, REHEARSES, _line("rehearse"))
+_DEPLOY = (signs.line("plan"), *TAKES, signs.MIGRATES, signs.MIGRATED, signs.line("migrate"), signs.line("prove"))
+_REHEARSED = (signs.SCRATCH_ROLE, signs.SCRATCH, signs.COPIES, signs.REHEARSES, signs.line("rehearse"))
 WITHOUT = ("deploy", "fruits", "--no-rehearsal")
 
 COMMANDS = (
@@ -172,7 +127,7 @@ COMMANDS = (
         "the first deploy",
         ("deploy",),
         "empty",
-        (_line("plan"), MADE, DEPLOY_ROLE, MIGRATES, _line("migrate"), _line("prove")),
+        (signs.line("plan"), signs.MADE, signs.DEPLOY_ROLE, signs.MIGRATES, signs.line("migrate"), signs.line("prove")),
         lambda world: world.fruits(),
         app="",
         between=_nothing_in_it,
@@ -181,14 +136,14 @@ COMMANDS = (
         "restore",
         ("restore", "fruits", SNAPSHOT),
         "deployed",
-        (*TAKES, REPLAYS, SWAPPED, _line("restore")),
+        (*TAKES, signs.REPLAYS, signs.SWAPPED, signs.line("restore")),
         _moved_on,
     ),
     Command(
         "nightly",
         ("nightly",),
         "deployed",
-        (*TAKES, SCRATCH_ROLE, SCRATCH, COPIES, _line("drill"), _line("clean")),
+        (*TAKES, signs.SCRATCH_ROLE, signs.SCRATCH, signs.COPIES, signs.line("drill"), signs.line("clean")),
         _sold,
         environment={"TENANTS_KEEP_CHANGES": "last=1"},
     ),
@@ -196,7 +151,7 @@ COMMANDS = (
         "adopt",
         ("adopt", "fruits", "--from", "public"),
         "empty",
-        (*TAKES, MADE, _line("create"), _line("adopt"), LET_IN),
+        (*TAKES, signs.MADE, signs.line("create"), signs.line("adopt"), signs.LET_IN),
         _public,
         schemas=("public", "fruits"),
         app="superuser",
@@ -206,7 +161,7 @@ COMMANDS = (
         "drop",
         ("drop", "fruits", "--yes"),
         "deployed",
-        (*TAKES, SHUT_OUT, SCHEMA_GONE, _line("drop")),
+        (*TAKES, signs.SHUT_OUT, signs.SCHEMA_GONE, signs.line("drop")),
         app="",
         done_already="there is no tenant 'fruits'",
     ),
