@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import psycopg
-from support import Done, ending, until
+from support import Done, until
 from torture import commands
 from torture.blows import BLOWS, Blow
 from torture.commands import COMMANDS, Command
@@ -46,16 +46,22 @@ class Kill:
         return f"tenants {self.command.name}; {self.blow.name}; {moment}{'' if self.patient else '; again at once'}"
 
 
-def begin(world: World, command: Command) -> subprocess.Popen[str]:
+def _typed(world: World, command: Command) -> tuple[list[str], dict[str, str]]:
     own = {"DATABASE_URL": world.through_wire(world.login)} if command.own else {}
     argv = [world.oldest if word == commands.SNAPSHOT else word for word in command.argv]
-    return world.start(*argv, **command.environment, **own)
+    return argv, {**command.environment, **own}
+
+
+def begin(world: World, command: Command) -> subprocess.Popen[str]:
+    """Type it, and let it run."""
+    argv, environment = _typed(world, command)
+    return world.start(*argv, **environment)
 
 
 def typed(world: World, command: Command) -> Done:
-    with ending(begin(world, command)) as running:
-        out, err = running.communicate(timeout=240)
-    return Done(running.returncode, out, err)
+    """Type it, and wait for its end."""
+    argv, environment = _typed(world, command)
+    return world.tenants(*argv, **environment)
 
 
 class App(threading.Thread):

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from support import Bucket, Done, until
+from support import Bucket, Done, ending, until
 from torture import blows, commands, signs
 from torture.blows import BLOWS
 from torture.commands import COMMANDS, Command
-from torture.kill import SEED, App, Kill, struck, typed
+from torture.kill import SEED, App, Kill, begin, struck, typed
 from torture.world import World, loaded, may_mount, new_game
 
 KILLS = int(os.environ.get("TENANTS_TORTURE_KILLS", "0"))
@@ -81,9 +81,10 @@ def games(folder: Path) -> Games:
                 game.save()
             with loaded(game, folder / f"reference{number}") as world:
                 began = time.monotonic()
-                done = typed(world, command)
+                with ending(begin(world, command)) as running:
+                    said = running.communicate(timeout=120)
                 took = time.monotonic() - began
-                assert done.code == 0, done.said
+                assert running.returncode == 0, said
                 references[command.name] = Reference(game, before, world.state(*command.schemas), took)
         return references[command.name]
 

@@ -33,7 +33,7 @@ class World(Place):
     def __init__(self, folder: Path, server: Server) -> None:
         self.wire = Wire(server.port)
         (folder / "home").mkdir(exist_ok=True)
-        super().__init__(folder / "home", Database(server))
+        super().__init__(folder / "home", Database(server), own_process=False)
         self.temporary = folder / "temporary"
         self.temporary.mkdir()
         self.temporary.chmod(0o1777)
