@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tenants.core.compatibility import Finding, Policy
 from tenants.core.effects import Effects
-from tenants.core.errors import Locked, MigrationError, Refused, SnapshotError, TenantsError
+from tenants.core.errors import MigrationError, Refused, SnapshotError, TenantsError
 from tenants.core.events import Event, Stage, Tell
 from tenants.core.manifest import Manifest
 from tenants.core.names import printable, quoted
@@ -29,15 +29,12 @@ from tenants.usecases import (
     provision,
     rehearse,
     revisions,
-    roles,
-    scratch,
     snapshots,
+    tidy,
 )
 from tenants.usecases.access import Access
 
 LOCK_NOT_AVAILABLE = "55P03"
-TIDY_WAIT = 2.0
-"""Seconds to wait for a lock that a killed run may still seem to hold."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +100,7 @@ def deploy(access: Access, names: Sequence[str], options: Options, tell: Tell) -
         elif plan.action is Action.SUSPENDED:
             result.outcome, result.why = "skipped", "suspended"
         elif plan.action is Action.NOTHING:
-            _tidy(access, plan.tenant, tell)
+            tidy.tidy(access, plan.tenant, tell)
         else:
             if failed:
                 result.outcome, result.why = "skipped", f"not tried, because {failed} failed"
@@ -112,18 +109,6 @@ def deploy(access: Access, names: Sequence[str], options: Options, tell: Tell) -
                 failed = plan.tenant if result.outcome == "failed" else None
         results.append(result)
     return results
-
-
-def _tidy(access: Access, name: str, tell: Tell) -> None:
-    """Clean up behind a run that was killed when it had committed: nothing that is pending would lead there."""
-    sandbox.clear_scratch()
-    if access.own or not roles.left_behind(access.connection, name):
-        return
-    with suppress(Locked):  # nothing is left: somebody is at work
-        with locks.tenant_lock(access, name, "deploy", tell, TIDY_WAIT):
-            roles.clean_up(access.connection, access.me, name, access.settings.database)
-            scratch.clear(access, name)
-            audit.mend(access, name)
 
 
 @dataclass
