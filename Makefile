@@ -5,11 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test bench bench-memory bench-restore bench-stalls check docs format lint types clean
+.PHONY: help demo test torture bench bench-memory bench-restore bench-stalls check docs format lint types clean
 
 help:
 	@echo "make demo    the main job, on a PostgreSQL of its own"
 	@echo "make test    all tests, with a PostgreSQL and an S3 that they start themselves"
+	@echo "make torture kills the commands at hundreds of moments, and looks at what is left; half an hour and more"
 	@echo "make check   format, lint, types, tests"
 	@echo "make bench   memory, disk and waits, of small schemas; docs/performance.md says how to measure large ones"
 	@echo "make docs    write docs/security.md anew, from the attacks that the tests try"
@@ -28,6 +29,15 @@ demo: $(READY)
 
 test: $(READY)
 	@$(BIN)/python -m pytest
+
+TENANTS_TORTURE_SEED ?= $(shell date +%s)
+TENANTS_TORTURE_KILLS ?= 300
+
+torture: export TENANTS_TORTURE_SEED := $(TENANTS_TORTURE_SEED)
+torture: export TENANTS_TORTURE_KILLS := $(TENANTS_TORTURE_KILLS)
+torture: $(READY)
+	@echo "$(TENANTS_TORTURE_KILLS) kills, TENANTS_TORTURE_SEED=$(TENANTS_TORTURE_SEED)"
+	@$(BIN)/python -m pytest tests/torture
 
 GIGABYTES ?= 0.1
 MEGABYTES ?= 30

@@ -48,6 +48,16 @@ def wheel_binaries() -> Path:
 def throwaway_postgres(folder: Path, binaries: Path | None = None, more: Sequence[str] = ()) -> Iterator[Server]:
     """Start a server whose files are in `folder`, on a free port of loopback; stop it at the end of the block. `more`
     are further settings, each `name=value`."""
+    server = create(folder, binaries)
+    process = start(server, more)
+    try:
+        yield server
+    finally:
+        stop(process)
+
+
+def create(folder: Path, binaries: Path | None = None) -> Server:
+    """Make the files of a server in `folder`, and choose a port for it. It is not started."""
     folder = folder.resolve()
     user = _unprivileged_user()
     binaries = _reachable(binaries or wheel_binaries(), folder, user)
@@ -58,7 +68,7 @@ def throwaway_postgres(folder: Path, binaries: Path | None = None, more: Sequenc
     if user:
         for path in (folder, data, secret):
             shutil.chown(path, user)
-        _let_through(folder)
+        let_through(folder)
     _run(
         user,
         folder,
@@ -68,25 +78,35 @@ def throwaway_postgres(folder: Path, binaries: Path | None = None, more: Sequenc
         ],
     )
     secret.unlink()
-    port = _free_port()
-    settings = [f"port={port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off"]
+    return Server(free_port(), data, binaries, user)
+
+
+def start(server: Server, more: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+    """Start it, be it for the first time or again; return when it takes connections."""
+    settings = [f"port={server.port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off"]
     settings += ["max_connections=60", "shared_buffers=32MB", "log_statement=ddl", "autovacuum=off"]
     settings += ["max_prepared_transactions=2", *more]
-    argv = [str(binaries / "postgres"), "-D", str(data), *(part for s in settings for part in ("-c", s))]
+    argv = [str(server.binaries / "postgres"), "-D", str(server.data), *(part for s in settings for part in ("-c", s))]
+    folder = server.data.parent
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            argv, stdout=log, stderr=log, cwd=folder, env=_environment(), start_new_session=True, **_as(user)
+            argv, stdout=log, stderr=log, cwd=folder, env=_environment(), start_new_session=True, **_as(server.user)
         )
     try:
-        _wait_for(port, process, folder / "log")
-        yield Server(port, data, binaries, user)
-    finally:
-        process.terminate()
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.send_signal(3)  # SIGQUIT: at once
-            process.wait()
+        _wait_for(server.port, process, folder / "log")
+    except BaseException:
+        stop(process)
+        raise
+    return process
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.send_signal(3)  # SIGQUIT: at once
+        process.wait()
 
 
 def _unprivileged_user() -> str | None:
@@ -116,7 +136,7 @@ def _reachable(binaries: Path, folder: Path, user: str | None) -> Path:
     return copy / "package" / "pginstall" / binaries.name
 
 
-def _let_through(folder: Path) -> None:
+def let_through(folder: Path) -> None:
     """Temporary folders are closed to others; the server's user has to walk through them."""
     for parent in (folder, *folder.parents):
         if parent.stat().st_uid == 0 and not parent.stat().st_mode & 0o001:
@@ -139,7 +159,7 @@ def _run(user: str | None, folder: Path, argv: list[object]) -> None:
         raise RuntimeError(f"{argv[0]} failed: {done.stdout}{done.stderr}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -24,8 +24,9 @@ Exit codes: 0 done, 1 failed inside, 2 usage or configuration, 3 something is pe
 4 locked by someone, 5 snapshot or storage, 6 migration."""
 
 
-class Terminated(BaseException):
-    """SIGTERM: leaves through every `finally`, so that nothing stays behind."""
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: leaves through every `finally`, so that nothing stays behind. It is one of those that psycopg knows: it
+    cancels the statement that is running, so that its connection can be used to clean up."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
@@ -96,12 +97,10 @@ def _errors_told(*, as_json: bool) -> Iterator[None]:
         else:
             error.show()
         raise _Exit(error.exit_code) from None
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("stopped", err=True)
-        raise _Exit(130) from None
-    except Terminated:
-        click.echo("stopped by SIGTERM", err=True)
-        raise _Exit(143) from None
+    except (click.Abort, KeyboardInterrupt) as ending:  # click makes an Abort of the other
+        terminated = isinstance(ending, Terminated) or isinstance(ending.__cause__, Terminated)
+        click.echo("stopped by SIGTERM" if terminated else "stopped", err=True)
+        raise _Exit(143 if terminated else 130) from None
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise _Exit(141) from None

@@ -216,7 +216,9 @@ def add_adopted(connection: Connection, tenant: str, adoption: Adoption, fingerp
 
 def adopted(connection: Connection, tenant: str) -> tuple[str | None, str | None, dict[str, str]]:
     """From which schema the tenant has adopted something last; the digest of its definitions right after that; and the
-    former owners of what came from there, by catalog and oid."""
+    former owners of what came from there, by catalog and oid. Nothing where the catalog is older than that."""
+    if version(connection) < 3:
+        return None, None, {}
     query = "SELECT source, object, owner FROM tenants.adopted WHERE tenant = %s ORDER BY adopted_at"
     found = postgres.dict_rows(connection, query, [tenant])
     row = connection.execute("SELECT adopted_as FROM tenants.tenants WHERE name = %s", [tenant]).fetchone()

@@ -140,7 +140,7 @@ def start(
     """
     how = confinement()
     _become_subreaper()
-    _clear_scratch()
+    clear_scratch()
     scratch = tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-")
     process = None
     try:
@@ -177,7 +177,7 @@ _known: set[int] = set()
 
 
 @cache
-def _clear_scratch() -> None:
+def clear_scratch() -> None:
     """Remove the temporary folders of runs that were killed. Only our own: their names tell whose they are."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*-*"):
         pid = folder.name.removeprefix(_SCRATCH).partition("-")[0]

@@ -71,7 +71,9 @@ def survey(access: Access, wanted: Wanted) -> Adoption:
     found = adoptions.plan(source, name, *_graph(access), owner=name, tables=wanted.tables)
     steps, problems, notes = list(found.steps), list(found.problems), list(found.notes)
     if not found.moves and not problems:
-        problems.append(f"there is nothing in schema {source} to be adopted")
+        done = name in entries and catalog.adopted(access.connection, name)[0] == source
+        more = f" any more: {name} has adopted it, and gets another login by: tenants login {name}" if done else ""
+        problems.append(f"there is nothing in schema {source} to be adopted{more}")
     _version(access, wanted, found, steps, problems, notes)
     for table in () if wanted.no_snapshot else found.tables:
         if table.secured:
@@ -85,13 +87,19 @@ def survey(access: Access, wanted: Wanted) -> Adoption:
 def adopt(access: Access, wanted: Wanted, tell: Tell, *, wait: float = locks.WAIT) -> Adopted:
     """Do it. All or nothing: whatever fails, the tables are where they were, and there is no tenant that was not there.
 
-    Raises Refused with everything that is in the way, SnapshotError if no snapshot could be taken first, Locked.
+    Where a run was killed when the tables had moved, what was left to do is done. Raises Refused with everything that
+    is in the way, SnapshotError if no snapshot could be taken first, Locked.
     """
-    name = wanted.tenant
-    found = _clear(survey(access, wanted))
-    connection = access.connection
+    name, connection = wanted.tenant, access.connection
+    found = survey(access, wanted)
+    if _half_told(access, wanted, found):
+        with locks.tenant_lock(access, name, "adopt", tell, wait):
+            return Adopted(found, None, _let_in(access, name, tell))
+    _clear(found)
     catalog.ensure(connection)
     with locks.tenant_lock(access, name, "adopt", tell, wait) as lock:
+        roles.clear_readers(connection, access.me, name, access.settings.database)
+        found = _clear(survey(access, wanted))  # without what a killed run has granted
         snapshot = None if wanted.no_snapshot else _snapshot_first(access, wanted, found, tell)
         lock.check()
         began = time.monotonic()
@@ -115,11 +123,24 @@ def adopt(access: Access, wanted: Wanted, tell: Tell, *, wait: float = locks.WAI
             tell(event)
         words = f"{counted(len(found.tables), 'table')}, {counted(len(found.moves) - len(found.tables), 'other thing')}"
         tell(Event(name, "adopt", f"{words} of schema {wanted.source} in {seconds(time.monotonic() - began)}"))
-        if open_store(access.settings):
-            _snapshot_after(access, name, tell)
-        for finding in audit.audit(access, [name]):
-            tell(Event(name, "adopt", f"look at {finding.rule.id}: {finding.object}"))
-        return Adopted(found, snapshot, provision.create(access, name, None, tell))
+        return Adopted(found, snapshot, _let_in(access, name, tell))
+
+
+def _half_told(access: Access, wanted: Wanted, found: Adoption) -> bool:
+    """Whether everything has moved, and nobody was given a login."""
+    if found.moves or wanted.tenant not in access.entries():
+        return False
+    logins = catalog.entries_with_logins(access.connection)[wanted.tenant].logins
+    return not logins and catalog.adopted(access.connection, wanted.tenant)[0] == wanted.source
+
+
+def _let_in(access: Access, name: str, tell: Tell) -> Created:
+    """What comes after the move: a snapshot, a look at what is there now, and a login."""
+    if open_store(access.settings):
+        _snapshot_after(access, name, tell)
+    for finding in audit.audit(access, [name]):
+        tell(Event(name, "adopt", f"look at {finding.rule.id}: {finding.object}"))
+    return provision.create(access, name, None, tell)
 
 
 def finish(access: Access, name: str, tell: Tell) -> list[str]:

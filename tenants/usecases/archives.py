@@ -95,11 +95,13 @@ def dump(
                 sent.text.feed(text)
             if dumping.wait() != 0:
                 raise ProgramError(
-                    f"pg_dump of {schema or tenant} failed: {_complaint(complaints)}",
+                    f"pg_dump of {schema or tenant} failed: {_complaint(complaints, dumping)}",
                     next=f"tenants snapshot {tenant}" if schema is None else "mend that, and try again",
                 )
             if reading.wait() != 0:
-                raise ProgramError(f"pg_restore cannot read what pg_dump wrote: {_complaint(complaints)}")
+                raise ProgramError(
+                    f"pg_restore cannot read what pg_dump wrote: {_complaint(complaints, reading)}", next="try again"
+                )
         sent.unchanged = sent.text.digest.hexdigest() == unless
         if sent.unchanged:
             raise _UnchangedError
@@ -135,9 +137,11 @@ def _read(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
         yield piece
 
 
-def _complaint(file: IO[bytes]) -> str:
+def _complaint(file: IO[bytes], process: subprocess.Popen[bytes]) -> str:
+    """What was said, or how the process ended that said nothing: one that was killed does not."""
     file.seek(max(0, file.seek(0, os.SEEK_END) - 8000))
-    return programs.complaint(file.read())
+    code = process.returncode
+    return programs.complaint(file.read()) or (f"killed by signal {-code}" if code < 0 else f"exit code {code}")
 
 
 def read_back(store: Store, manifest: Manifest) -> None:
@@ -160,7 +164,7 @@ def dumping(client: Programs, url: DatabaseUrl, schema: str, *, tables: Sequence
         with programs.start(client, "pg_dump", *arguments, url=url, stderr=complaints) as process:
             yield from _read(process)
             if process.wait() != 0:
-                raise ProgramError(f"pg_dump of {schema} failed: {_complaint(complaints)}")
+                raise ProgramError(f"pg_dump of {schema} failed: {_complaint(complaints, process)}")
 
 
 def contents(client: Programs, what: str, pieces: Iterable[bytes]) -> Text:
@@ -171,7 +175,8 @@ def contents(client: Programs, what: str, pieces: Iterable[bytes]) -> Text:
             text.feed(piece)
         if process.wait() != 0:
             raise SnapshotError(
-                f"pg_restore cannot read the archive of {what}: {_complaint(complaints)}", next="take another one"
+                f"pg_restore cannot read the archive of {what}: {_complaint(complaints, process)}",
+                next="take another one",
             )
     return text
 
@@ -258,14 +263,15 @@ def replay(
     seconds: float | None = None,
     seen: Callable[[bytes], object] | None = None,
 ) -> None:
-    """Replay an archive as one transaction: pg_restore turns it into SQL, psql runs it. psql commits when its input
-    ends, and its input ends only when all pieces have been handed out, so what is wrong with them undoes it all.
+    """Replay an archive as one transaction: pg_restore turns it into SQL, psql runs it. The last line of psql's input
+    commits it, which is written only when all pieces have been handed out, so what is wrong with them undoes it all.
+    That the input ends is not enough: it ends as well when we are killed.
 
     `first` is run before, `last` after it, in the same transaction; `seen` is told the text as it passes. Raises
     ProgramError with what the programs said, or that it was given up after `seconds`.
     """
-    before = [f"--command={first}"] if first else []
-    arguments = ["--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1", *before, "--file=-"]
+    before = [f"--command={statement}" for statement in filter(None, ("BEGIN", first))]
+    arguments = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", *before, "--file=-"]
     with (
         tempfile.TemporaryFile() as complaints,
         programs.start(
@@ -301,11 +307,12 @@ def replay(
                 psql.kill()
             else:
                 with suppress(BrokenPipeError):
-                    psql.stdin.write(last)
+                    psql.stdin.write(last + b"\nCOMMIT;\n")
                     psql.stdin.close()
             failed = psql.wait() != 0
         if failed:
-            raise ProgramError(f"it was given up after {seconds:.0f} s" if late.is_set() else _complaint(complaints))
+            why = f"it was given up after {seconds:.0f} s" if late.is_set() else _complaint(complaints, psql)
+            raise ProgramError(why)
 
 
 @contextmanager

@@ -20,7 +20,18 @@ from tenants.core.units import counted, seconds, size
 from tenants.edges import catalog, postgres, records, sandbox
 from tenants.edges.projectcode import Ran
 from tenants.edges.records import Record
-from tenants.usecases import audit, compatibility, live, locks, planning, provision, rehearse, revisions, snapshots
+from tenants.usecases import (
+    audit,
+    compatibility,
+    live,
+    locks,
+    planning,
+    provision,
+    rehearse,
+    revisions,
+    snapshots,
+    tidy,
+)
 from tenants.usecases.access import Access
 
 LOCK_NOT_AVAILABLE = "55P03"
@@ -88,7 +99,9 @@ def deploy(access: Access, names: Sequence[str], options: Options, tell: Tell) -
             result.outcome, result.why = "skipped", f"no folder {plan.project} here"
         elif plan.action is Action.SUSPENDED:
             result.outcome, result.why = "skipped", "suspended"
-        elif plan.action is not Action.NOTHING:
+        elif plan.action is Action.NOTHING:
+            tidy.tidy(access, plan.tenant, tell)
+        else:
             if failed:
                 result.outcome, result.why = "skipped", f"not tried, because {failed} failed"
             else:
@@ -131,10 +144,21 @@ class _Deploy:
         except (TenantsError, postgres.DatabaseError) as cause:
             error = postgres.failed(cause)
             self.result.outcome, self.result.error = "failed", error
-            error.data = error.data or f"untouched, at {self.result.end or 'nothing yet'}"
+            error.data = error.data or self._left()
             self.tell(Event(self.plan.tenant, self.stage, f"FAILED: {error.message}", failed=True))
         finally:
             self.result.seconds = round(time.monotonic() - began, 3)
+
+    def _left(self) -> str:
+        """What is to be said of the schema where nobody could look: its connection ended, say."""
+        if self.result.applied:
+            return f"migrated to {self.result.end}"
+        at = self.result.end or "nothing yet"
+        if self.stage != "migrate":
+            return f"untouched, at {at}"
+        return (
+            f"it was at {at}, and may have been migrated since; that is all or nothing: tenants plan {self.plan.tenant}"
+        )
 
     def _again(self) -> None:
         """Under the lock the plan is made once more: who held it before us may have done the work."""

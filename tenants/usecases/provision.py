@@ -169,25 +169,25 @@ def drop(access: Access, name: str, tell: Tell, *, no_snapshot: bool = False, wa
         lock.check()
         roles.clear_visitors(access.connection, access.me, name, access.settings.database, everybody=True)
         room.remove(access, name)
-        _remove(access, entry)
-        records.add(
-            access.connection,
-            Record(name, entry.project, "drop", [], [], [], "dropped", {}, snapshot=snapshot),
-        )
+        _remove(access, entry, Record(name, entry.project, "drop", [], [], [], "dropped", {}, snapshot=snapshot))
     store = open_store(access.settings)
     tell(Event(name, "drop", "schema, logins and role are gone" + ("; its snapshots stay" if store else "")))
     return snapshot
 
 
-def _remove(access: Access, entry: Entry) -> None:
+def _remove(access: Access, entry: Entry, record: Record) -> None:
+    """Schemas, roles and what the catalog knows, in one transaction: as long as anything is left, the tenant is known,
+    and can be dropped."""
     connection, me = access.connection, access.me
     logins = list(catalog.entries_with_logins(connection)[entry.name].logins)
     app = app_role_name(entry.name)
     own = [*logins, entry.name, *([app] if postgres.rows(connection, "names_taken", name=app) else [])]
     asides = [row["name"] for row in postgres.rows(connection, "asides") if row["tenant"] == entry.name]
-    roles.shut_out(connection, me, [*logins, entry.name, app_role_name(entry.name)])
-    with postgres.roles_locked(connection):
+
+    def go() -> None:
         for schema in [entry.name, *asides]:
             run(connection, "DROP SCHEMA IF EXISTS {schema} CASCADE", schema=schema)
         catalog.remove_tenant(connection, entry.name)
-    roles.remove_roles(connection, me, access.settings.database, own, None)
+        records.add(connection, record)
+
+    roles.remove_roles(connection, me, access.settings.database, own, None, besides=go)

@@ -140,6 +140,7 @@ def put_back(
         try:
             _replay(client, name, source, listing, url, access, tell)
         except ProgramError as error:
+            postgres.end_sessions(access.connection, [url.user])  # one that is left may be committing yet
             if not catalog.swap_allowed(access.connection, url.user):
                 error.data = f"{name} is not as it was: what is in the archive committed; it was set aside as {aside}"
                 error.next = f"put back what was there: tenants restore {name} {undo.id}" if undo else None
@@ -230,8 +231,8 @@ def _listing(client: Programs, source: Source, name: str) -> bytes:
 def _replay(
     client: Programs, name: str, source: Source, listing: bytes, url: DatabaseUrl, access: Access, tell: Tell
 ) -> None:
-    """pg_restore turns the archive into SQL, psql runs it as one transaction. psql commits when its input ends, and its
-    input ends only when all of the archive has matched its digest."""
+    """pg_restore turns the archive into SQL, psql runs it as one transaction, and is told to commit only when all of
+    the archive has matched its digest."""
     missing = _missing_roles(access, source.grantees)
     if missing:
         words = f"all grants and revocations are left out: {', '.join(missing)} do not exist"

@@ -148,11 +148,21 @@ def failure(ran: Ran, *, seconds: float = 0, busy: bool = False) -> MigrationErr
         return Locked(text or "", next="wait a minute, then push again")
     if text is None:
         took = f"it was stopped, because it took longer than {seconds:.0f} s"
-        ending = took if ran.code is None else f"its process ended with exit code {ran.code}"
+        killed = f"its process was killed by signal {-(ran.code or 0)}, maybe because memory ran out"
+        ending = (
+            took if ran.code is None else killed if ran.code < 0 else f"its process ended with exit code {ran.code}"
+        )
         text = "\n".join(filter(None, (ending, ran.output)))
     statement = " ".join((said.get("statement") or "").split())
     lines = [f"{where or 'a revision'}: {text}" if where or "\n" not in text else text]
     if statement:
         lines.append(f"in: {statement[:300]}{'…' if len(statement) > 300 else ''}")
     what = where or ("the revision" if said or ran.applied else "what it says above")
-    return RevisionFailed("\n".join(lines), next=f"mend {what} and push again")
+    return RevisionFailed("\n".join(lines), next="push again" if _hit(ran) else f"mend {what} and push again")
+
+
+def _hit(ran: Ran) -> bool:
+    """Whether something from outside ended it: its process was killed, the server stopped, the connection was cut."""
+    said = ran.failure or {}
+    state = said.get("sqlstate") or ""
+    return (ran.code or 0) < 0 or state.startswith("57P") or (said.get("kind") == "OperationalError" and not state)

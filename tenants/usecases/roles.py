@@ -7,7 +7,7 @@ owner's role as it begins: what it makes belongs to the owner, and SET ROLE NONE
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,11 +20,12 @@ from tenants.core.names import (
     deploy_role_name,
     deploy_role_prefix,
     login_name,
+    scratch_prefix,
     visitor_role_name,
     visitor_role_prefix,
 )
 from tenants.core.settings import DatabaseUrl
-from tenants.edges import catalog, postgres
+from tenants.edges import catalog, postgres, signals
 from tenants.edges.postgres import Connection, Identity, compose, literal, run
 
 SHORT_LIVED = timedelta(hours=6)
@@ -149,7 +150,8 @@ def acting_as(connection: Connection, me: Identity, tenant: str, url: DatabaseUr
                 run(connection, "ALTER ROLE {role} SET deadlock_timeout = {limit}", role=name, limit=limit)
         yield url.as_login(login.role, login.password)
     finally:
-        clean_up(connection, me, tenant, url)
+        with signals.held():
+            clean_up(connection, me, tenant, url)
 
 
 @contextmanager
@@ -167,7 +169,8 @@ def seeing_all(connection: Connection, me: Identity, tenant: str, url: DatabaseU
             run(connection, "GRANT CONNECT ON DATABASE {database} TO {role}", database=me.database, role=name)
         yield url.as_login(name, login.password)
     finally:
-        remove_roles(connection, me, url, [name], None)
+        with signals.held():
+            remove_roles(connection, me, url, [name], None)
 
 
 @contextmanager
@@ -183,7 +186,8 @@ def visiting(connection: Connection, me: Identity, tenant: str, url: DatabaseUrl
             _let_act_as(connection, me, name, tenant, tenant)
         yield url.as_login(name, login.password)
     finally:
-        remove_roles(connection, me, url, [name], tenant)
+        with signals.held():
+            remove_roles(connection, me, url, [name], tenant)
 
 
 def clear_visitors(
@@ -200,12 +204,7 @@ def reading(
 ) -> Iterator[DatabaseUrl]:
     """A URL that may read the relations of a schema that is no tenant's yet, for as long as the block lasts, and do
     nothing else. `relations` are quoted. To be used under the tenant's lock, as `acting_as` is."""
-
-    def clear() -> None:
-        found = postgres.rows(connection, "roles_of", prefix=deploy_role_prefix(tenant))
-        remove_roles(connection, me, url, [row["role"] for row in found], None)
-
-    clear()
+    clear_readers(connection, me, tenant, url)
     names = {"role": deploy_role_name(tenant, catalog.token()), "schema": schema, "database": me.database}
     try:
         with postgres.roles_locked(connection):
@@ -217,7 +216,14 @@ def reading(
                 run(connection, "GRANT SELECT ON {relation} TO {role}", relation=postgres.raw(relation), **names)
         yield url.as_login(login.role, login.password)
     finally:
-        clear()
+        with signals.held():
+            clear_readers(connection, me, tenant, url)
+
+
+def clear_readers(connection: Connection, me: Identity, tenant: str, url: DatabaseUrl) -> None:
+    """Remove the roles of `reading`, and what they were granted; to be called under the tenant's lock."""
+    found = postgres.rows(connection, "roles_of", prefix=deploy_role_prefix(tenant))
+    remove_roles(connection, me, url, [row["role"] for row in found], None)
 
 
 def clean_up(connection: Connection, me: Identity, tenant: str, url: DatabaseUrl) -> list[str]:
@@ -227,11 +233,17 @@ def clean_up(connection: Connection, me: Identity, tenant: str, url: DatabaseUrl
     """
     found = [row["role"] for row in postgres.rows(connection, "roles_of", prefix=deploy_role_prefix(tenant))]
     if found:
+        catalog.forget_swaps(connection, tenant)  # before the roles, by which we would find them again
         remove_roles(connection, me, url, found, tenant)
         with postgres.roles_locked(connection):
             run(connection, "ALTER ROLE {owner} PASSWORD NULL", owner=tenant)
-        catalog.forget_swaps(connection, tenant)
     return found
+
+
+def left_behind(connection: Connection, tenant: str) -> bool:
+    """Whether there are roles for a moment: of a run that is at work, or of one that was killed."""
+    prefixes = (deploy_role_prefix(tenant), scratch_prefix(tenant))
+    return any(postgres.rows(connection, "roles_of", prefix=prefix) for prefix in prefixes)
 
 
 def shut_out(connection: Connection, me: Identity, names: Sequence[str]) -> tuple[int, int]:
@@ -259,9 +271,18 @@ def shut_out(connection: Connection, me: Identity, names: Sequence[str]) -> tupl
     return sessions, len(prepared)
 
 
-def remove_roles(connection: Connection, me: Identity, url: DatabaseUrl, names: list[str], heir: str | None) -> None:
+def remove_roles(
+    connection: Connection,
+    me: Identity,
+    url: DatabaseUrl,
+    names: list[str],
+    heir: str | None,
+    *,
+    besides: Callable[[], object] = lambda: None,
+) -> None:
     """Shut the roles out, give what they own to `heir` (or drop it), and drop them. What they own in another database
-    of the server is dropped there; `url` is the admin's."""
+    of the server is dropped there; `url` is the admin's. What is to go with them, `besides`, goes in the same
+    transaction."""
     shut_out(connection, me, names)
     with postgres.roles_locked(connection):
         for name in names:
@@ -272,6 +293,7 @@ def remove_roles(connection: Connection, me: Identity, url: DatabaseUrl, names: 
             with postgres.connect(url.in_database(other), "tenants cleans up") as there:
                 run(there, "DROP OWNED BY {role}", role=name)
     with postgres.roles_locked(connection):
+        besides()
         for name in names:
             if heir:
                 run(connection, "REASSIGN OWNED BY {role} TO {heir}", role=name, heir=heir)

@@ -13,7 +13,7 @@ from tenants.core.errors import Refused
 from tenants.core.names import EXTENSIONS_SCHEMA, scratch_name, scratch_prefix
 from tenants.core.settings import DatabaseUrl
 from tenants.core.units import size
-from tenants.edges import catalog, postgres
+from tenants.edges import catalog, postgres, signals
 from tenants.edges.postgres import literal, run
 from tenants.usecases import roles
 from tenants.usecases.access import Access
@@ -52,7 +52,8 @@ def database(
         furnish(access, name, extensions, schema)
         yield access.settings.database.as_login(name, login.password).in_database(name)
     finally:
-        clear(access, tenant)
+        with signals.held():
+            clear(access, tenant)
 
 
 def as_a_tenant(access: Access, url: DatabaseUrl) -> None:
