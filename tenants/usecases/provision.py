@@ -158,11 +158,16 @@ def drop(access: Access, name: str, tell: Tell, *, no_snapshot: bool = False, wa
         found = postgres.rows(access.connection, "schemas", names=[name])[0]
         snapshot = None
         if not found["empty"] and found["exists"] and not no_snapshot:
+            logins = catalog.entries_with_logins(access.connection)[name].logins
+            # what is written from now on would be in no snapshot
+            roles.shut_out(access.connection, access.me, [name, app_role_name(name), *logins])
             try:
                 with access.acting_as(name) as url:
                     snapshot = snapshots.take(access, url, entry, "drop", tell).id
-            except (SnapshotError, UsageError) as error:
-                error.data = f"{name} was not dropped"
+            except BaseException as error:
+                audit.mend(access, name)  # its logins may come in again
+                if isinstance(error, SnapshotError | UsageError):
+                    error.data = f"{name} was not dropped"
                 raise
         else:
             roles.clean_up(access.connection, access.me, name, access.settings.database)

@@ -71,7 +71,8 @@ class Source:
 def restore(
     access: Access, name: str, id_: str | None, tell: Tell, *, at: datetime | None = None, wait: float = locks.WAIT
 ) -> Restored:
-    """Put the snapshot `id_` back, or the newest one, or the newest that was there `at` a time. Needs the admin's URL.
+    """Put the snapshot `id_` back, or the newest one, or the newest that was there `at` a time. The newest is not what
+    a restore or an undo has replaced: who types the same command again means the same. Needs the admin's URL.
 
     All or nothing: an archive that is damaged, or does not fit, leaves the live schema as it was. A snapshot of what is
     there now is taken first. Raises Refused, SnapshotError, Locked.
@@ -81,7 +82,8 @@ def restore(
     store = require_store(access.settings)
     entry = _entry(access, store, name, id_, tell)
     with locks.tenant_lock(access, name, "restore", tell, wait) as lock:
-        manifest = snapshots.find(store, catalog.server(access.connection), name, id_, at=at)
+        server = catalog.server(access.connection)
+        manifest = snapshots.find(store, server, name, id_, at=at, besides=("restore", "undo"))
         require_own(manifest, name)
         return put_back(access, entry, lock, of_snapshot(access, store, manifest), tell)
 

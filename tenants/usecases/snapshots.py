@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -219,17 +219,23 @@ def find(
     *,
     at: datetime | None = None,
     elsewhere: bool = True,
+    besides: Collection[str] = (),
 ) -> Manifest:
     """The manifest of that snapshot, or of the newest one of the tenant, or of the newest one that was there `at` a
-    time. Snapshots of this server come first; with `elsewhere` those of other servers on the same bucket are found
-    where this one has none. Raises SnapshotError if there is none."""
+    time. The newest one is not one that was taken for a reason in `besides`, as long as there is another. Snapshots of
+    this server come first; with `elsewhere` those of other servers on the same bucket are found where this one has
+    none. Raises SnapshotError if there is none."""
     places = sorted(filter(manifests.is_server, store.folders()), key=lambda name: name != server)
     for place in places if elsewhere or server is None else [server]:
         keys = {manifests.id_of_key(o.key): o.key for o in store.objects(manifests.tenant_prefix(place, tenant))}
         known = sorted(found for found in keys if found and (at is None or found[:16] <= manifests.stamp(at)))
-        wanted = id_ if id_ in known else known[-1] if known and id_ is None else None
-        if wanted:
-            return read(store, place, tenant, wanted)
+        if id_ in known or (known and at):
+            return read(store, place, tenant, id_ or known[-1])
+        if known and id_ is None:
+            newest = [read(store, place, tenant, known[-1])]
+            while newest[-1].reason in besides and len(newest) < len(known):
+                newest.append(read(store, place, tenant, known[-1 - len(newest)]))
+            return newest[-1] if newest[-1].reason not in besides else newest[0]
     what = f"snapshot {id_}" if id_ else "snapshot" if at is None else f"snapshot as old as {manifests.rfc3339(at)}"
     raise NoSnapshot(f"there is no {what} of {tenant} in {store.place('')}", next=f"tenants snapshots {tenant}")
 

@@ -357,3 +357,15 @@ def living_on(url: str) -> Iterator[tuple[list[int], list[str]]]:
         stop.set()
         thread.join()
     assert problems == []
+
+
+def test_the_same_restore_typed_again_means_the_same_snapshot(place: Place) -> None:
+    """The first one has kept what was there as the newest snapshot of all: that is not what is meant."""
+    place.fruits()
+    place.deployed()
+    first = place.snapshot()
+    place.database.sql("DELETE FROM items", url=place.url_of("fruits"))
+    for _ in range(2):
+        done = place.tenants("restore", "fruits", "--json")
+        assert done.code == 0 and done.json["snapshot"] == first, done.said
+        assert place.database.sql("SELECT count(*) FROM fruits.items") == [(4,)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import errors
-from support import TENANTS, Place
+from support import TENANTS, Place, ending
 
 
 @pytest.mark.every_server
@@ -255,3 +255,31 @@ def test_tenant_with_its_own_url_can_neither_make_nor_drop_anybody(place: Place)
 
 def url(place: Place, database: str, user: str) -> str:
     return place.database.server.url(database, user, "theirs")
+
+
+def test_what_an_app_writes_until_it_is_dropped_is_in_the_last_snapshot(place: Place) -> None:
+    place.fruits()
+    place.deployed()
+    url, written = place.url_of("fruits"), 0
+    with ending(place.start("drop", "fruits", "--yes", "--json")) as dropping:
+        try:
+            with psycopg.connect(url, autocommit=True) as app:
+                for number in range(1_000_000):
+                    app.execute("INSERT INTO items (name) VALUES (%s)", [f"fruit {number}"])
+                    written = number + 1
+        except psycopg.Error:
+            pass  # shut out
+        _, err = dropping.communicate(timeout=120)
+    assert dropping.returncode == 0, err
+    place.tenants("create", "fruits")
+    assert place.tenants("restore", "fruits").code == 0
+    assert place.database.sql("SELECT count(*) >= %s FROM fruits.items", [4 + written]) == [(True,)]
+
+
+def test_a_drop_that_cannot_keep_what_is_there_lets_the_app_in_again(place: Place) -> None:
+    place.fruits()
+    place.deployed()
+    url = place.url_of("fruits")
+    done = place.tenants("drop", "fruits", "--yes", TENANTS_STORE=None)
+    assert done.code == 2 and "was not dropped" in done.err, done.said
+    assert place.database.sql("SELECT count(*) FROM items", url=url) == [(4,)]
