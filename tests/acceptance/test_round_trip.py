@@ -374,7 +374,7 @@ def tenant(place: Place, name: str) -> Iterator[Tenant]:
 TENANTS = ["fruits", "api.example-1.com", "0", "select"]
 
 
-@pytest.mark.every_server
+@pytest.mark.every_major
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
@@ -396,7 +396,7 @@ def test_what_a_tenant_has_made_is_there_again_row_by_row_however_it_was_lost(
         survives(there, losses, made.table)
 
 
-@pytest.mark.every_server
+@pytest.mark.every_major
 def test_each_thing_that_a_tenant_may_make_comes_back(place: Place) -> None:
     """All of them, under names that nobody would choose: the examples take some of them, with others."""
     with tenant(place, "fruits") as there:
@@ -446,7 +446,7 @@ def test_a_million_rows_come_back(place: Place) -> None:
         assert before[0][0] == 1000000
 
 
-@pytest.mark.every_server
+@pytest.mark.every_major
 def test_rows_that_policies_hide_from_their_owner_come_back_too(place: Place) -> None:
     with tenant(place, "fruits") as there:
         there.make("CREATE TABLE hidden (x int); INSERT INTO hidden VALUES (1), (2)")
@@ -477,7 +477,7 @@ def test_a_child_that_inherited_a_column_late_comes_back_and_is_proven(place: Pl
         survives(there, ["the schema is gone", "the schema is empty"], "parent")
 
 
-@pytest.mark.every_server
+@pytest.mark.every_major
 def test_rows_that_are_hashed_by_an_enum_come_back_though_to_other_partitions(place: Place) -> None:
     """Its values have other numbers in each schema, and so have their hashes."""
     with tenant(place, "fruits") as there:
