@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 from typing import Any
 
-import psycopg
 import pytest
 from support import Place, until
 
@@ -176,9 +174,9 @@ def test_the_heartbeat_is_sent_after_a_good_night_and_no_other(orchard: Place) -
     with HTTPServer(("127.0.0.1", 0), type("Ear", (_Ear,), {"heard": heard})) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         beat = {"TENANTS_HEARTBEAT_URL": f"http://127.0.0.1:{server.server_port}/secret"}
-        with closing(psycopg.connect(orchard.url_of("fruits"))) as holding:
-            holding.execute("LOCK TABLE items IN ACCESS EXCLUSIVE MODE")
-            assert orchard.tenants("nightly", **beat).code == 5
+        orchard.database.sql("CREATE TABLE fruits.not_its_own ()")
+        assert orchard.tenants("nightly", **beat).code == 5
+        orchard.database.sql("DROP TABLE fruits.not_its_own")
         assert heard == []
         assert orchard.tenants("nightly", **beat).code == 0
         assert heard == ["/secret"]
@@ -196,9 +194,9 @@ def test_a_bad_night_is_told_and_a_good_one_is_not(orchard: Place) -> None:
     with HTTPServer(("127.0.0.1", 0), type("Ear", (_Ear,), {"heard": [], "told": told})) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         there = {"TENANTS_NOTIFY_URLS": f"json://user:pass-word@127.0.0.1:{server.server_port}/path"}
-        with closing(psycopg.connect(orchard.url_of("fruits"))) as holding:
-            holding.execute("LOCK TABLE items IN ACCESS EXCLUSIVE MODE")
-            assert orchard.tenants("nightly", **there).code == 5
+        orchard.database.sql("CREATE TABLE fruits.not_its_own ()")
+        assert orchard.tenants("nightly", **there).code == 5
+        orchard.database.sql("DROP TABLE fruits.not_its_own")
         (body,) = told
         assert "1 tenant failed" in body and "fruits: " in body
         assert orchard.tenants("nightly", **there).code == 0
