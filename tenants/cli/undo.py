@@ -50,6 +50,8 @@ def undo(
             click.echo(f"{render.INDENT}no downgrade: {way.why}", err=True)
         for words in way.lost:
             click.echo(f"{render.INDENT}lost: {words}", err=True)
+        for words in way.told:
+            click.echo(f"{render.INDENT}{words}", err=True)
         if not way.lost and way.how != "downgrade":
             click.echo(f"{render.INDENT}no row was written since", err=True)
         document = {

@@ -132,7 +132,7 @@ def put_back(
     held = bool(before["exists"] and not before["empty"])
     heads_before = access.observe([entry])[0].current
     if held:
-        for told in _foretold(access, name):
+        for told in foretold(access, name):
             tell(Event(name, "restore", told))
     with access.acting_as(name) as url:
         undo = snapshots.take(access, url, entry, kind, tell) if held else None
@@ -180,7 +180,7 @@ def put_back(
     )
 
 
-def _foretold(access: Access, name: str) -> list[str]:
+def foretold(access: Access, name: str) -> list[str]:
     """What the swap means for those outside: who goes on following the tables that are set aside, and whose sessions
     have to connect anew."""
     found = postgres.rows(access.connection, "followers", schema=quoted(name), name=name)

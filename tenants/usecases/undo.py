@@ -47,6 +47,8 @@ class Way:
     """Why it is not a downgrade, in words; empty if there is nothing to say."""
     lost: tuple[str, ...]
     """What is there now and would not be any more, table by table."""
+    told: tuple[str, ...] = ()
+    """Who goes on with the tables that are there now, and whose sessions must connect anew."""
 
     def __str__(self) -> str:
         what = {"deploy": "deploy", "restore": "restore"}[self.change.kind]
@@ -84,7 +86,8 @@ def look(
             there = {row["name"] for row in postgres.rows(access.connection, "asides") if row["tenant"] == name}
             if change.aside in there and by is None:
                 lost = _lost(access, name, url, change.snapshot)
-                return Way(name, change, "aside", change.from_heads, change.aside, "", lost)
+                told = tuple(restore.foretold(access, name))
+                return Way(name, change, "aside", change.from_heads, change.aside, "", lost, told)
             return _by_snapshot(access, name, url, change, change.before, "")
         why = "it was asked for" if by == "snapshot" else _why_not_back(access, name, url, change, tell, timeout)
         if not why:
@@ -195,14 +198,14 @@ def _differences(then: Mapping[str, Contents], now: Mapping[str, Contents], *, d
 def _why_not_back(access: Access, name: str, url: DatabaseUrl, change: Change, tell: Tell, timeout: float) -> str:
     """Why the revisions of the deploy cannot be taken back without a loss, in words; empty if they can."""
     place = access.settings.migrations
-    path = folder.look(place).projects.get(access.entry(name).project) if place.is_dir() else None
-    if path is None:
-        return "its revisions are not here"
-    plan = _plan(access, name, change)
-    if isinstance(plan, str):
-        return plan
-    tell(Event(name, "undo", "taking the revisions back on a copy, to see whether that loses anything"))
     try:
+        path = folder.look(place).projects.get(access.entry(name).project) if place.is_dir() else None
+        if path is None:
+            return "its revisions are not here"
+        plan = _plan(access, name, change)
+        if isinstance(plan, str):
+            return plan
+        tell(Event(name, "undo", "taking the revisions back on a copy, to see whether that loses anything"))
         lost = rehearse.loses(access, plan, path, url, timeout=timeout)
     except TenantsError as error:
         return error.message.partition("\n")[0]
@@ -262,4 +265,4 @@ def _downgrade(access: Access, way: Way, url: DatabaseUrl, timeout: float) -> No
 
 
 def _heads(heads: tuple[str, ...]) -> str:
-    return "+".join(heads) or "nothing yet"
+    return printable("+".join(heads)) or "nothing yet"

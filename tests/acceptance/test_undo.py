@@ -186,3 +186,15 @@ def test_a_deploy_that_never_went_live_is_told_with_its_undo(orchard: Place) -> 
     assert not any(
         "never marked" in worry for worry in orchard.tenants("status", "--json").json["tenants"][0]["worries"]
     )
+
+
+def test_what_a_tenant_writes_about_itself_moves_no_cursor(orchard: Place) -> None:
+    snapshot = orchard.snapshot()
+    orchard.database.sql(
+        "INSERT INTO tenants.deploys (tenant, project, kind, from_heads, to_heads, applied, outcome, stages, before)"
+        " VALUES ('fruits', 'fruits', 'restore', ARRAY[E'\\x1b[2Jnone'], '{0002}', '{}', 'restored', '{}', %s)",
+        [snapshot],
+        url=orchard.url_of("fruits"),
+    )
+    done = orchard.tenants("undo", "fruits", "--dry-run")
+    assert done.code == 0 and "\x1b" not in done.said and "[2Jnone" in done.said, done.said
