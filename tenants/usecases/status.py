@@ -42,7 +42,8 @@ class Status:
         if self.trouble:
             found.append(self.trouble)
         if self.bytes and now - (self.snapshot_at or self.created_at) > SNAPSHOT_AGE:
-            found.append(f"its last snapshot is {'too old' if self.snapshot_at else 'none at all'}: tenants nightly")
+            old = "its last snapshot is too old" if self.snapshot_at else "there is no snapshot of it"
+            found.append(f"{old}: tenants nightly")
         if self.bytes and now - (self.proven_at or self.created_at) > PROOF_AGE:
             old = "its last proof is too old" if self.proven_at else "no snapshot of it was ever proven"
             found.append(f"{old}: tenants drill {self.tenant}")

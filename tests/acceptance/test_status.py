@@ -54,3 +54,15 @@ def test_it_is_for_the_admin_and_a_tenant_writes_no_proof_of_its_own(place: Plac
             " VALUES ('x', 'fruits', now(), 1, repeat('a', 64), now(), now())",
             url=url,
         )
+
+
+def test_a_tenant_that_no_night_has_ever_looked_after_is_shouted_about(place: Place) -> None:
+    place.fruits()
+    place.deployed()
+    assert place.tenants("create", "empty").code == 0
+    assert place.tenants("status", "--check").code == 0, "the first night is yet to come"
+    place.database.sql("UPDATE tenants.tenants SET created_at = created_at - interval '9 days'")
+    done = place.tenants("status", "--check")
+    assert done.code == 3 and "empty" not in done.err, done.said
+    assert "fruits: there is no snapshot of it: tenants nightly" in done.err
+    assert "fruits: no snapshot of it was ever proven: tenants drill fruits" in done.err
