@@ -20,6 +20,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
@@ -81,8 +82,10 @@ def _serve(address: str) -> None:
     import boto3  # noqa: F401
     import zstandard  # noqa: F401
 
-    import tenants.cli  # noqa: F401
+    from tenants.cli import MODULES
 
+    for module in MODULES:
+        import_module(f"tenants.cli.{module}")
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as listening:

@@ -16,7 +16,8 @@ from support import REPOSITORY, TENANTS
 from tenants.cli import cli
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
-COMMANDS = sorted(cli.commands)
+CONTEXT = click.Context(cli)
+COMMANDS = cli.list_commands(CONTEXT)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -32,7 +33,9 @@ def test_every_command_and_option_that_a_page_shows_exists(page: Path) -> None:
     text = page.read_text()
     for name in re.findall(r"`tenants ([a-z]+)", text) + re.findall(r"^    tenants ([a-z]+)", text, re.MULTILINE):
         assert name in COMMANDS, f"{page.name} speaks of tenants {name}"
-    options = [p for c in cli.commands.values() for p in c.params if isinstance(p, click.Option)]
+    options = [
+        p for name in COMMANDS if (c := cli.get_command(CONTEXT, name)) for p in c.params if isinstance(p, click.Option)
+    ]
     known = {o for option in options for o in (*option.opts, *option.secondary_opts)} | {"--help", "--version"}
     foreign = {"--no-restart", "--no-owner", "--dbname", "--committish", "--link", "--alias"}
     for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text):

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from pathlib import Path
+
 import click
 import pytest
 
-from tenants.cli import cli
+import tenants.cli
+from tenants.cli import MODULES, cli
 
 ANSWERS_NOTHING = {"agent", "connect"}
+CONTEXT = click.Context(cli)
+COMMANDS = {name: command for name in cli.list_commands(CONTEXT) if (command := cli.get_command(CONTEXT, name))}
 
 
-@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_every_command_is_where_it_is_looked_for() -> None:
+    assert sorted(COMMANDS) == cli.list_commands(CONTEXT)
+    for module, names in MODULES.items():
+        assert [c.name for c in import_module(f"tenants.cli.{module}").COMMANDS] == list(names)
+    modules = {path.stem for path in Path(tenants.cli.__file__).parent.glob("*.py")}
+    assert modules - {"__init__", "options", "render"} == set(MODULES)
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_says_in_a_line_what_it_does(name: str) -> None:
-    command = cli.commands[name]
+    command = COMMANDS[name]
     assert command.help and command.help.splitlines()[0].endswith(".")
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             assert parameter.help, f"--{parameter.name} of {name} says nothing"
 
 
-@pytest.mark.parametrize("name", sorted(set(cli.commands) - ANSWERS_NOTHING))
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - ANSWERS_NOTHING))
 def test_every_command_that_answers_something_can_answer_in_json(name: str) -> None:
-    assert any("--json" in parameter.opts for parameter in cli.commands[name].params)
+    assert any("--json" in parameter.opts for parameter in COMMANDS[name].params)
 
 
 def test_the_help_names_the_exit_codes_and_the_environment() -> None:
