@@ -214,7 +214,7 @@ def failed(error: psycopg.Error | TenantsError) -> TenantsError:
             f"a statement was given up: {text}",
             next="see who is at work: SELECT pid, usename, application_name FROM pg_stat_activity",
         )
-    if isinstance(error, psycopg.OperationalError):
+    if isinstance(error, psycopg.OperationalError) and (error.sqlstate or "08")[:2] in ("08", "57"):
         return TenantsError(
             f"PostgreSQL stopped answering: {text}", next="check the server (on Dokku: dokku postgres:logs db)"
         )

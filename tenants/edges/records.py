@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tenants.core.manifest import is_id
 from tenants.edges import postgres
 from tenants.edges.postgres import Connection
 
@@ -91,13 +92,18 @@ class Change:
 
 
 def last_change(connection: Connection, tenant: str) -> Change | None:
-    """A deploy that failed is one only if it left the schema at another revision."""
+    """A deploy that failed is one only if it left the schema at another revision. A tenant writes its records itself:
+    what is none that we write is passed over."""
     query = """SELECT id::text, kind, outcome, from_heads, to_heads, applied, snapshot, before, aside, recorded_at
                FROM tenants.deploys
                WHERE tenant = %s AND (outcome <> 'failed' OR from_heads <> to_heads)
+                 AND (kind, outcome) IN (('deploy', 'migrated'), ('deploy', 'failed'), ('restore', 'restored'),
+                                         ('undo', 'undone'), ('adopt', 'adopted'), ('drop', 'dropped'))
                ORDER BY recorded_at DESC LIMIT 1"""
     for row in postgres.dict_rows(connection, query, [tenant]):
-        return Change(**{**row, **{name: tuple(row[name]) for name in ("from_heads", "to_heads", "applied")}})
+        lists = {name: tuple(row[name]) for name in ("from_heads", "to_heads", "applied")}
+        ids = {name: row[name] if is_id(row[name] or "") else None for name in ("snapshot", "before")}
+        return Change(**{**row, **lists, **ids})
     return None
 
 

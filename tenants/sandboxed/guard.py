@@ -121,10 +121,10 @@ class Guard:
         """Wait for one of the tables, and take the others as they are, or let go of all and wait for the one that was
         not to be had: with a lock in hand we never wait for another, whichever order the app takes them in.
 
-        Raises LockNotAvailable when the budget is used up. A table that is gone is left to the revisions.
+        Raises LockNotAvailable when the budget is used up. What cannot be locked is left to the revisions.
         """
         end = time.monotonic() + self._lock_ms / 1000
-        order = [(table, mode) for table, mode in self._locks if self._is_there(raw, table)]
+        order = [(table, mode) for table, mode in self._locks if self._may_lock(raw, table)]
         self._locks = ()
         raw.execute("SAVEPOINT tenants_locks")
         while (busy := self._lock(raw, order, end)) is not None:
@@ -148,9 +148,11 @@ class Guard:
                 return place
         return None
 
-    def _is_there(self, raw: psycopg.Connection[Any], table: str) -> bool:
+    def _may_lock(self, raw: psycopg.Connection[Any], table: str) -> bool:
+        """Whether the table is there, and LOCK TABLE lets us: an owner that may only insert can still alter it."""
         name = sql.Identifier(self._schema, table).as_string(raw)
-        row = raw.execute("SELECT pg_catalog.to_regclass(%s) IS NOT NULL", [name]).fetchone()
+        query = "SELECT pg_catalog.has_table_privilege(pg_catalog.to_regclass(%s)::oid, 'UPDATE, DELETE, TRUNCATE')"
+        row = raw.execute(query, [name]).fetchone()
         return bool(row and row[0])
 
     def _on_commit(self, connection: Connection) -> None:

@@ -160,7 +160,7 @@ def dumping(client: Programs, url: DatabaseUrl, schema: str, *, tables: Sequence
     """An archive of the schema, or of those tables in it, as it is now. Nothing is stored. Raises ProgramError."""
     which = [f"--table={quoted(schema)}.{quoted(table)}" for table in tables] or [f"--schema={quoted(schema)}"]
     with tempfile.TemporaryFile() as complaints:
-        arguments = ["--format=custom", "--compress=0", *which]
+        arguments = ["--format=custom", "--compress=0", f"--lock-wait-timeout={LOCK_WAIT}", *which]
         with programs.start(client, "pg_dump", *arguments, url=url, stderr=complaints) as process:
             yield from _read(process)
             if process.wait() != 0:

@@ -53,18 +53,18 @@ def into(
     manifest = snapshots.find(store, server, name, id_, at=at)
     restore.require_own(manifest, name)
     _require_empty(access, other)
-    if other not in access.entries():
-        wishes = recover.limits_of(manifest)
-        provision.create(
-            access, other, manifest.project, tell, limits=wishes, app_role=manifest.app_role, with_login=False
-        )
-    for extension in manifest.extensions:
-        sharing.extension(access, other, extension)
     with locks.tenant_lock(access, other, "restore", tell, wait) as lock:
         _require_empty(access, other)
         source = restore.of_snapshot(access, store, manifest)
         extensions = dict.fromkeys(manifest.extensions, EXTENSIONS_SCHEMA)
         with _copy(access, other, source.pieces(), extensions, manifest.raw_size, source.what) as url:
+            if other not in access.entries():
+                wishes = recover.limits_of(manifest)
+                provision.create(
+                    access, other, manifest.project, tell, limits=wishes, app_role=manifest.app_role, with_login=False
+                )
+            for extension in manifest.extensions:
+                sharing.extension(access, other, extension, asked=False)
             _rename(url, name, other, tell)
             copied = _source(access, url, other, f"{source.what} of {name}", manifest.heads)
             return restore.put_back(access, access.entry(other), lock, copied, tell)
@@ -155,6 +155,7 @@ def _beside(access: Access, url: DatabaseUrl, name: str, names: Sequence[str], m
     }
     called = {}
     with postgres.connect(url, "tenants restore") as connection:
+        connection.execute("SET row_security = off")  # a policy that hides a row is an error then
         copies = postgres.rows(connection, "tables", schema=quoted(name), names=list(names))
         there = {row["name"]: row["kind"] for row in copies}
         for table in names:

@@ -100,7 +100,11 @@ def deploy(access: Access, names: Sequence[str], options: Options, tell: Tell) -
         elif plan.action is Action.SUSPENDED:
             result.outcome, result.why = "skipped", "suspended"
         elif plan.action is Action.NOTHING:
-            tidy.tidy(access, plan.tenant, tell)
+            try:
+                tidy.tidy(access, plan.tenant, tell)
+            except (TenantsError, postgres.DatabaseError) as error:  # nobody else is to wait for that
+                words = f"what a killed run has left could not be removed: {postgres.failed(error).message}"
+                tell(Event(plan.tenant, "clean", words, failed=True))
         else:
             if failed:
                 result.outcome, result.why = "skipped", f"not tried, because {failed} failed"
@@ -123,6 +127,8 @@ class _Deploy:
     result: Result
     stages: dict[str, float] = field(default_factory=dict)
     stage: Stage = "lock"
+    before: str = ""
+    """A digest of all definitions in the schema, as they were before the migration."""
     seen: list[Effects] = field(default_factory=list)
     """What the rehearsal has seen."""
     waits: set[tuple[object, ...]] = field(default_factory=set)
@@ -238,6 +244,7 @@ class _Deploy:
         elif kind == "dropped":
             words = f"index {text}, which a CREATE INDEX CONCURRENTLY left unfinished, is dropped"
             self.tell(Event(name, "migrate", words))
+            self.before = self._fingerprint()  # that was us
         else:
             self.tell(Event(name, "migrate", f"{text} applied", live=True))
 
@@ -259,7 +266,7 @@ class _Deploy:
         return postgres.rows(self.access.connection, "holders", schema=quoted(self.plan.tenant))
 
     def _migrate(self, url: DatabaseUrl) -> None:
-        before, began = self._fingerprint(), time.monotonic()
+        self.before, began = self._fingerprint(), time.monotonic()
         ran = revisions.upgrade(
             self.access,
             self.plan,
@@ -274,7 +281,7 @@ class _Deploy:
         heads = self._heads()
         self.result.end = "+".join(heads) or None
         if heads != (self.plan.target,) or ran.code != 0:
-            raise self._unfinished(ran, heads, changed=self._fingerprint() != before)
+            raise self._unfinished(ran, heads, changed=self._fingerprint() != self.before)
         self.result.outcome = "migrated"
         self.result.applied = tuple(revision.id for revision in self.plan.pending)
         again = f", after {counted(ran.attempts - 1, 'pause')} for locks" if ran.attempts > 1 else ""

@@ -87,7 +87,12 @@ def _copy(access: Access, there: Access, name: str, lock: locks.Lock, tell: Tell
         raise seen.trouble
     with access.acting_as(name) as acting, access.dumping(name, acting) as url:
         before = archives.contents(client, name, archives.dumping(client, url, name)).tally.done()
-        source = Source(f"{name} of the former server", lambda: archives.dumping(client, url, name), seen.current)
+        source = Source(
+            f"{name} of the former server",
+            lambda: archives.dumping(client, url, name),
+            seen.current,
+            grantees=tuple(row["role"] for row in postgres.rows(access.connection, "grantees", schema=name)),
+        )
         restore.put_back(there, there.entry(name), lock, source, tell)
     with there.acting_as(name) as acting, there.dumping(name, acting) as url:
         after = archives.contents(client, name, archives.dumping(client, url, name)).tally.done()

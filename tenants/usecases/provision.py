@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from tenants.core.errors import Refused, SnapshotError, UsageError
@@ -155,28 +156,40 @@ def drop(access: Access, name: str, tell: Tell, *, no_snapshot: bool = False, wa
     entry = access.entry(name)
     catalog.ensure(access.connection)
     with locks.tenant_lock(access, name, "drop", tell, wait) as lock:
-        found = postgres.rows(access.connection, "schemas", names=[name])[0]
-        snapshot = None
-        if not found["empty"] and found["exists"] and not no_snapshot:
-            logins = catalog.entries_with_logins(access.connection)[name].logins
-            # what is written from now on would be in no snapshot
-            roles.shut_out(access.connection, access.me, [name, app_role_name(name), *logins])
-            try:
-                with access.acting_as(name) as url:
-                    snapshot = snapshots.take(access, url, entry, "drop", tell).id
-            except BaseException as error:
-                audit.mend(access, name)  # its logins may come in again
-                if isinstance(error, SnapshotError | UsageError):
-                    error.data = f"{name} was not dropped"
+        logins = catalog.entries_with_logins(access.connection)[name].logins
+        # what is written from now on would be in no snapshot
+        roles.shut_out(access.connection, access.me, [name, app_role_name(name), *logins])
+        try:
+            snapshot = _drop(access, entry, lock, tell, no_snapshot=no_snapshot)
+        except BaseException as cause:
+            with suppress(postgres.DatabaseError):
+                if name in access.entries():
+                    audit.mend(access, name)  # its logins may come in again
+            if not isinstance(cause, SnapshotError | UsageError | postgres.DatabaseError):
                 raise
-        else:
-            roles.clean_up(access.connection, access.me, name, access.settings.database)
-        lock.check()
-        roles.clear_visitors(access.connection, access.me, name, access.settings.database, everybody=True)
-        room.remove(access, name)
-        _remove(access, entry, Record(name, entry.project, "drop", [], [], [], "dropped", {}, snapshot=snapshot))
+            error = postgres.failed(cause)
+            error.data = f"{name} was not dropped"
+            raise error from None
     store = open_store(access.settings)
     tell(Event(name, "drop", "schema, logins and role are gone" + ("; its snapshots stay" if store else "")))
+    return snapshot
+
+
+def _drop(access: Access, entry: Entry, lock: locks.Lock, tell: Tell, *, no_snapshot: bool) -> str | None:
+    name, connection = entry.name, access.connection
+    found = postgres.rows(connection, "schemas", names=[name])[0]
+    snapshot = None
+    if not found["empty"] and found["exists"] and not no_snapshot:
+        with access.acting_as(name) as url:
+            snapshot = snapshots.take(access, url, entry, "drop", tell).id
+    else:
+        roles.clean_up(connection, access.me, name, access.settings.database)
+    lock.check()
+    roles.clear_visitors(connection, access.me, name, access.settings.database, everybody=True)
+    room.remove(access, name)
+    readers = [role for role, tenants in catalog.readers(connection).items() if name in tenants]
+    postgres.end_sessions(connection, readers)  # a table that one of them holds cannot be dropped
+    _remove(access, entry, Record(name, entry.project, "drop", [], [], [], "dropped", {}, snapshot=snapshot))
     return snapshot
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tenants.core.contents import Contents
 from tenants.core.effects import Effects
-from tenants.core.errors import ProgramError, Refused, SnapshotError, TenantsError
+from tenants.core.errors import ProgramError, Refused, SnapshotError, TenantsError, WrongIdentity
 from tenants.core.events import Event, Tell
 from tenants.core.manifest import Manifest
 from tenants.core.names import EXTENSIONS_SCHEMA, quoted
@@ -95,7 +95,8 @@ def loses(access: Access, plan: Plan, folder: Path, url: DatabaseUrl, *, timeout
     with _copy(access, plan, url, None, timeout) as copy:
 
         def inside() -> Mapping[str, Contents]:
-            return archives.contents(client, plan.tenant, archives.dumping(client, copy, plan.tenant)).tally.done()
+            with scratch.past_policies(access, copy):
+                return archives.contents(client, plan.tenant, archives.dumping(client, copy, plan.tenant)).tally.done()
 
         def back() -> Ran:
             return revisions.downgrade(access, plan, folder, copy, plan.start, owner=copy.user, seconds=timeout)
@@ -131,9 +132,13 @@ def _copy(
             pieces = archives.archive(require_store(access.settings), manifest, identity)
         else:
             pieces = archives.dumping(client, reading, name)
+        options = ["--no-owner", "--no-acl"]
         try:
-            options = ["--no-owner", "--no-acl"]
-            archives.replay(client, pieces, copy, access.me.version, options=options, seconds=timeout)
+            try:
+                archives.replay(client, pieces, copy, access.me.version, options=options, seconds=timeout)
+            except WrongIdentity:  # as where there is none at all: what is there now does as well
+                pieces = archives.dumping(client, reading, name)
+                archives.replay(client, pieces, copy, access.me.version, options=options, seconds=timeout)
         except ProgramError as error:
             raise SnapshotError(
                 f"no copy of {name} could be made to rehearse on: {error.message}",

@@ -147,13 +147,12 @@ def put_back(
                 error.data = f"{name} is not as it was: what is in the archive committed; it was set aside as {aside}"
                 error.next = f"put back what was there: tenants restore {name} {undo.id}" if undo else None
             raise
+        if catalog.swap_allowed(access.connection, url.user):
+            raise ProgramError(f"nothing of {source.what} was replayed", data=f"{name} is as it was before the restore")
         heads = access.observe([entry])[0].current
         if heads != source.heads:
             raise TenantsError(f"{name} is at {heads} after the restore, and {source.what} at {source.heads}")
-    audit.mend(access, name)
     took = time.monotonic() - began
-    if before["exists"] and not held:
-        postgres.run(access.connection, "DROP SCHEMA {aside}", aside=aside)
     record = Record(
         name,
         entry.project,
@@ -168,6 +167,9 @@ def put_back(
         aside=aside if held else None,
     )
     records.add(access.connection, record)
+    audit.mend(access, name)
+    if before["exists"] and not held:
+        postgres.run(access.connection, "DROP SCHEMA {aside}", aside=aside)
     tell(Event(name, "restore", f"{source.what} is back, at {source.revision}, in {seconds(took)}"))
     return Restored(
         tenant=name,

@@ -42,8 +42,10 @@ def remove(access: Access, tenant: str) -> bool:
     connection, name = access.connection, rehearsal_name(tenant)
     if not _is_there(access, name):
         return False
-    with postgres.databases_locked(connection):
-        run(connection, "DROP DATABASE IF EXISTS {name} WITH (FORCE)", name=name)
+    with postgres.roles_locked(connection):
+        run(connection, "ALTER ROLE {name} NOLOGIN", name=name)
+    postgres.end_sessions(connection, [name])
+    scratch.drop(access, name)
     roles.remove_roles(connection, access.me, access.settings.database, [name], None)
     return True
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from tenants.core.errors import Refused
+from tenants.core.errors import Refused, SettingsError
 from tenants.core.names import EXTENSIONS_SCHEMA, scratch_name, scratch_prefix
 from tenants.core.settings import DatabaseUrl
 from tenants.core.units import size
@@ -58,7 +58,8 @@ def database(
 
 def as_a_tenant(access: Access, url: DatabaseUrl) -> None:
     """Leave the role of a scratch database what a tenant may do in its own: no more schemas, no row past a policy."""
-    run(access.connection, "ALTER ROLE {name} NOBYPASSRLS", name=url.user)
+    if access.me.superuser:
+        run(access.connection, "ALTER ROLE {name} NOBYPASSRLS", name=url.user)
     with postgres.connect(access.settings.database.in_database(url.database), "tenants scratch") as there:
         run(there, "REVOKE CREATE ON DATABASE {name} FROM {name}", name=url.user)
 
@@ -66,7 +67,13 @@ def as_a_tenant(access: Access, url: DatabaseUrl) -> None:
 def furnish(access: Access, name: str, extensions: Mapping[str, str], schema: str | None = None) -> None:
     """Put into the database what an archive of a tenant needs. What is there already stays."""
     with postgres.connect(access.settings.database.in_database(name), "tenants scratch") as there:
-        run(there, "DROP SCHEMA IF EXISTS public")
+        try:
+            run(there, "DROP SCHEMA IF EXISTS public")
+        except postgres.NotAllowed:  # until 14 it belongs to the server's owner in every new database
+            if schema == "public":
+                raise Refused(
+                    "schema public of a new database is the server's owner's", next="use the URL of a superuser"
+                ) from None
         if schema:
             run(there, "CREATE SCHEMA {schema} AUTHORIZATION {name}", schema=schema, name=name)
         for where in {EXTENSIONS_SCHEMA, *extensions.values()} - {schema, "pg_catalog"}:
@@ -98,14 +105,40 @@ def make_closed(access: Access, name: str) -> None:
     run(connection, "ALTER DATABASE {name} ALLOW_CONNECTIONS true", name=name)
 
 
+def drop(access: Access, name: str) -> None:
+    """Drop a database of ours, whatever is open in it: a transaction that was prepared there would keep it for ever."""
+    with (
+        suppress(SettingsError),
+        postgres.connect(access.settings.database.in_database(name), "tenants scratch") as there,
+    ):
+        for left in postgres.rows(there, "prepared_here"):
+            run(there, "SET ROLE {role}", role=left["role"])
+            run(there, "ROLLBACK PREPARED {gid}", gid=literal(left["gid"]))
+            run(there, "RESET ROLE")
+    with postgres.databases_locked(access.connection):
+        run(access.connection, "DROP DATABASE IF EXISTS {name} WITH (FORCE)", name=name)
+
+
+@contextmanager
+def past_policies(access: Access, url: DatabaseUrl) -> Iterator[None]:
+    """For as long as the block lasts, policies that are forced on the owner of the copy hide nothing from it."""
+    if not access.me.superuser:
+        yield
+        return
+    run(access.connection, "ALTER ROLE {name} BYPASSRLS", name=url.user)
+    try:
+        yield
+    finally:
+        run(access.connection, "ALTER ROLE {name} NOBYPASSRLS", name=url.user)
+
+
 def clear(access: Access, tenant: str) -> list[str]:
     """Remove all scratch databases of the tenant, and their roles. Returns their names. Idempotent; to be
     called under the tenant's lock: then none of them is anybody's."""
     connection, prefix = access.connection, scratch_prefix(tenant)
     found = [row["name"] for row in postgres.rows(connection, "scratch", prefix=prefix)]
     for name in found:
-        with postgres.databases_locked(connection):
-            run(connection, "DROP DATABASE IF EXISTS {name} WITH (FORCE)", name=name)
+        drop(access, name)
     owners = [row["role"] for row in postgres.rows(connection, "roles_of", prefix=prefix)]
     roles.remove_roles(connection, access.me, access.settings.database, owners, None)
     return found

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tenants.core.contents import SEQUENCES, Contents
-from tenants.core.errors import Refused, TenantsError
+from tenants.core.errors import NoSnapshot, Refused, TenantsError
 from tenants.core.events import Event, Tell
 from tenants.core.history import Revision
 from tenants.core.names import printable
@@ -80,6 +80,13 @@ def look(
     catalog.ensure(access.connection)
     with locks.tenant_lock(access, name, "undo", tell, wait), access.acting_as(name) as url:
         change = _change(access, name)
+        heads = access.observe([access.entry(name)])[0].current
+        if heads != tuple(sorted(change.to_heads)) and by != "snapshot":
+            raise Refused(
+                f"{name} is at {_heads(heads)}, and its last change on record, a {change.kind}, has led to"
+                f" {_heads(change.to_heads)}: something was done since that is not on record",
+                next=f"choose what to go back to: tenants snapshots {name}",
+            )
         if change.kind == "restore":
             if by == "downgrade":
                 raise Refused("the last change was a restore, which has no downgrade", next=f"tenants undo {name}")
@@ -116,6 +123,12 @@ def undo(access: Access, way: Way, tell: Tell, *, timeout: float, wait: float = 
             lock.check()
             if way.how == "aside":
                 aside = _swap(access, way)
+            elif why := _why_not_back(access, name, url, way.change, tell, timeout):
+                raise Refused(
+                    f"{name} was written to meanwhile, and now the downgrade will not do: {why}",
+                    data="untouched",
+                    next=f"see what it means now: tenants undo {name}",
+                )
             else:
                 _downgrade(access, way, url, timeout)
         heads = access.observe([entry])[0].current
@@ -172,9 +185,13 @@ def _by_snapshot(access: Access, name: str, url: DatabaseUrl, change: Change, sn
 def _lost(access: Access, name: str, url: DatabaseUrl, snapshot: str | None) -> tuple[str, ...]:
     """What is there now and not in the snapshot, table by table."""
     client = programs.find(os.environ.get("PATH", ""), access.me.version // 10000)
+    unknown = ("what was written since: it cannot be told how much",)
     if snapshot is None:
-        return ("what was written since: it cannot be told how much",)
-    manifest = snapshots.find(require_store(access.settings), catalog.server(access.connection), name, snapshot)
+        return unknown
+    try:
+        manifest = snapshots.find(require_store(access.settings), catalog.server(access.connection), name, snapshot)
+    except NoSnapshot:
+        return unknown
     with access.dumping(name, url) as reading:
         now = archives.contents(client, name, archives.dumping(client, reading, name)).tally.done()
     return tuple(_differences(manifest.tables, now, digests=not manifest.recipients))
@@ -207,8 +224,8 @@ def _why_not_back(access: Access, name: str, url: DatabaseUrl, change: Change, t
             return plan
         tell(Event(name, "undo", "taking the revisions back on a copy, to see whether that loses anything"))
         lost = rehearse.loses(access, plan, path, url, timeout=timeout)
-    except TenantsError as error:
-        return error.message.partition("\n")[0]
+    except (TenantsError, postgres.DatabaseError) as error:
+        return postgres.failed(error).message.partition("\n")[0]
     return f"it would lose something: {lost[0]}" if lost else ""
 
 

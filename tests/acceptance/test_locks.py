@@ -140,3 +140,22 @@ def test_an_index_that_was_left_unfinished_is_named_and_made_anew_by_the_next_pu
     again = busy.tenants("deploy")
     assert again.code == 0 and "index soon, which" in again.err and "is dropped" in again.err, again.said
     assert busy.database.sql("SELECT indisvalid FROM pg_index WHERE indexrelid = 'fruits.soon'::regclass") == [(True,)]
+
+
+@pytest.mark.every_server
+def test_a_table_that_its_owner_may_only_add_to_is_altered_all_the_same(busy: Place) -> None:
+    """To lock a table takes a right that to alter it does not."""
+    busy.database.sql("REVOKE UPDATE, DELETE, TRUNCATE ON sold FROM fruits", url=busy.url_of("fruits"))
+    busy.revision("fruits", "0002", "op.execute('ALTER TABLE sold ADD seen int')", "0001")
+    done = busy.tenants("deploy")
+    assert done.code == 0 and "sold locked for" in done.err, done.said
+
+
+def test_an_index_that_was_dropped_for_us_is_no_change_that_anybody_has_to_take_back(busy: Place) -> None:
+    url = busy.url_of("fruits")
+    busy.database.sql("INSERT INTO sold VALUES (1), (1)", url=url)
+    with pytest.raises(psycopg.Error):
+        busy.database.sql("CREATE UNIQUE INDEX CONCURRENTLY soon ON sold (id)", url=url)
+    busy.revision("fruits", "0002", "op.execute('SELECT 1 / 0')", "0001")
+    done = busy.tenants("deploy", "--no-rehearsal")
+    assert done.code == 6 and "index soon, which" in done.err and "untouched, at 0001" in done.err, done.said

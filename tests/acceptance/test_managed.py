@@ -409,3 +409,19 @@ def test_a_strangers_lock_that_the_admin_cannot_end_is_named(managed: Place) -> 
         spy.execute("SELECT pg_advisory_lock(%s)", [lock_key("tenant fruits")])
         told = done(managed, "drop", "fruits", "--yes", "--wait", "0", code=4)
     assert "role x~spy" in told.err
+
+
+@pytest.mark.every_server
+def test_an_admin_that_may_make_databases_rehearses_and_drills(managed: Place) -> None:
+    """Up to 14 the schema `public` of a new database is the server's owner's, and that is tried here as well."""
+    managed.database.sql("ALTER ROLE boss CREATEDB")
+    del managed.environment["TENANTS_REHEARSAL"]
+    managed.fruits()
+    managed.deployed()
+    managed.colour()
+    file = managed.migrations / "fruits" / "0002_colour.py"
+    file.write_text(file.read_text() + '\n\ndef downgrade():\n    op.drop_column("items", "colour")\n')
+    assert "1 revision passed on a copy" in done(managed, "deploy").err
+    done(managed, "drill", "fruits", "--again")
+    assert "taken back by downgrade" in done(managed, "undo", "fruits", "--yes").err
+    managed.nothing_left()

@@ -87,3 +87,9 @@ def test_one_that_does_not_get_there_is_served_here_as_before(orchard: Place) ->
     again = orchard.tenants("move", "fruits", "--yes")
     assert again.code == done.code, "what the first try has left is not in the way"
     orchard.nothing_left()
+
+
+def test_a_tenant_that_others_may_read_comes_along_without_what_it_has_granted_them(orchard: Place) -> None:
+    assert orchard.tenants("reader", "dash", "--of", "fruits").code == 0
+    done = orchard.tenants("move", "fruits", "--yes")
+    assert done.code == 0 and "dash~reader" in done.err, done.said

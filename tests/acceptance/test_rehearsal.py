@@ -306,3 +306,14 @@ def test_what_is_larger_than_the_limit_is_not_copied_and_what_takes_longer_stops
     done = orchard.tenants("deploy", TENANTS_REHEARSAL_LIMIT="1kB")
     assert done.code == 0 and "skipped: the snapshot holds" in done.err and "limit is 1.0 kB" in done.err, done.said
     orchard.nothing_left()
+
+
+def test_what_is_prepared_in_the_place_to_rehearse_in_keeps_nobody_from_anything(orchard: Place) -> None:
+    """A database with a prepared transaction in it cannot be dropped."""
+    environment = room(orchard)
+    prepared = "BEGIN; CREATE TABLE public.t (); PREPARE TRANSACTION 'kept'"
+    orchard.database.sql(prepared.replace("public.", "extensions.").replace("CREATE TABLE extensions.t ()", "SELECT 1"),
+                         url=environment["TENANTS_REHEARSAL_URL"])  # fmt: skip
+    done = orchard.tenants("drop", "fruits", "--yes")
+    assert done.code == 0, done.said
+    orchard.nothing_left()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -283,3 +284,24 @@ def test_a_drop_that_cannot_keep_what_is_there_lets_the_app_in_again(place: Plac
     done = place.tenants("drop", "fruits", "--yes", TENANTS_STORE=None)
     assert done.code == 2 and "was not dropped" in done.err, done.said
     assert place.database.sql("SELECT count(*) FROM items", url=url) == [(4,)]
+
+
+def test_a_drop_that_fails_on_the_way_lets_the_app_in_again_and_says_so(place: Place) -> None:
+    place.fruits()
+    place.deployed()
+    url = place.url_of("fruits")
+    with psycopg.connect(place.database.url) as holding:
+        holding.execute("LOCK TABLE fruits.items IN ACCESS SHARE MODE")
+        done = place.tenants("drop", "fruits", "--yes", "--no-snapshot")
+    assert done.code == 1 and "fruits was not dropped" in done.err, done.said
+    assert place.database.sql("SELECT count(*) FROM items", url=url) == [(4,)]
+
+
+def test_a_reader_that_holds_a_table_does_not_keep_it(place: Place) -> None:
+    place.fruits()
+    place.deployed()
+    reader = place.tenants("reader", "dash", "--of", "fruits", "--json").json["url"]
+    with closing(psycopg.connect(reader)) as holding:
+        holding.execute("SELECT * FROM fruits.items")
+        done = place.tenants("drop", "fruits", "--yes")
+        assert done.code == 0, done.said

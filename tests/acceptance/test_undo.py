@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 
 import psycopg
 import pytest
-from support import Done, Place
+from support import TENANTS, Done, Place
 
 WAY_BACK = """
 
@@ -156,17 +158,18 @@ def test_a_downgrade_that_fails_on_the_copy_never_runs_on_the_live_schema(orchar
 @pytest.mark.parametrize("lie", ["pears~before~20261124T010203", "tenants", "public"])
 def test_a_tenant_that_lies_in_the_catalog_cannot_have_a_schema_of_others(orchard: Place, lie: str) -> None:
     """What a tenant may write there are records of its own: this one says that a restore has set something aside."""
+    none = "20261124T010203Z-aaaaaa"
     orchard.tenants("create", "pears")
     orchard.database.sql(f'CREATE SCHEMA IF NOT EXISTS "{lie}"')
     orchard.database.sql(
         "INSERT INTO tenants.deploys (tenant, project, kind, from_heads, to_heads, applied, outcome, stages, snapshot,"
-        " before, aside) VALUES ('fruits', 'fruits', 'restore', '{}', '{0002}', '{}', 'restored', '{}', 'x', 'y', %s)",
-        [lie],
+        " before, aside) VALUES ('fruits', 'fruits', 'restore', '{}', '{0002}', '{}', 'restored', '{}', %s, %s, %s)",
+        [none, none, lie],
         url=orchard.url_of("fruits"),
     )
     schemas = orchard.database.schemas()
     done = orchard.tenants("undo", "fruits", "--yes")
-    assert done.code == 5 and "there is no snapshot y" in done.err, done.said
+    assert done.code == 5 and f"there is no snapshot {none}" in done.err, done.said
     assert orchard.database.schemas() == schemas
 
 
@@ -198,3 +201,58 @@ def test_what_a_tenant_writes_about_itself_moves_no_cursor(orchard: Place) -> No
     )
     done = orchard.tenants("undo", "fruits", "--dry-run")
     assert done.code == 0 and "\x1b" not in done.said and "[2Jnone" in done.said, done.said
+
+
+def test_what_is_not_on_record_is_not_undone_with_what_is(orchard: Place) -> None:
+    """Somebody ran a revision by hand: the snapshot from before the last deploy is further back than it seems."""
+    orchard.database.sql("UPDATE alembic_version SET version_num = '0003'", url=orchard.url_of("fruits"))
+    done = orchard.tenants("undo", "fruits", "--yes")
+    assert done.code == 2 and "is at 0003" in done.err and "not on record" in done.err, done.said
+    assert orchard.tenants("undo", "fruits", "--dry-run", "--by", "snapshot").code == 0
+
+
+def test_a_record_that_none_of_us_has_written_leads_nowhere(orchard: Place) -> None:
+    """What is printed as the next step is typed by the admin."""
+    words = (
+        "INSERT INTO tenants.deploys (tenant, project, kind, from_heads, to_heads, applied, outcome, stages, before)"
+        " VALUES ('fruits', 'fruits', %s, '{}', '{0002}', '{}', %s, '{}', 'x; reboot #')"
+    )
+    url = orchard.url_of("fruits")
+    orchard.database.sql(words, ["drop", "migrated"], url=url)
+    assert orchard.tenants("undo", "fruits", "--dry-run", "--json").json["by"] == "downgrade"
+    orchard.database.sql(words, ["undo", "undone"], url=url)
+    done = orchard.tenants("undo", "fruits", "--yes")
+    assert done.code == 2 and "was an undo" in done.err and "reboot" not in done.said, done.said
+
+
+def test_a_restore_is_undone_though_the_snapshot_that_it_took_is_gone(orchard: Place) -> None:
+    first = orchard.snapshot()
+    orchard.database.sql("INSERT INTO items (name) VALUES ('damson')", url=orchard.url_of("fruits"))
+    assert orchard.tenants("restore", "fruits", first).code == 0
+    for file in orchard.store.rglob("*"):
+        if file.is_file():
+            file.unlink()
+    done = undone(orchard)
+    assert "it cannot be told how much" in done.err and len(rows(orchard)) == 5
+
+
+def test_what_is_written_while_the_question_stands_is_not_lost(orchard: Place) -> None:
+    """The downgrade would have lost nothing when it was asked; now the app has filled the column."""
+    master, slave = os.openpty()
+    command = [TENANTS, "undo", "fruits"]
+    with subprocess.Popen(
+        command, env=orchard.environment, cwd=orchard.folder, stdin=slave, stderr=subprocess.PIPE
+    ) as undoing:
+        os.close(slave)
+        assert undoing.stderr
+        seen = b""
+        while b"Go back?" not in seen:
+            seen += os.read(undoing.stderr.fileno(), 4096)
+        assert b"taken back by downgrade" in seen
+        orchard.database.sql("UPDATE items SET colour = 'red'", url=orchard.url_of("fruits"))
+        os.write(master, b"y\n")
+        said = undoing.stderr.read().decode()
+    os.close(master)
+    assert undoing.returncode == 2 and "was written to meanwhile" in said, said
+    assert orchard.database.sql("SELECT count(*) FROM fruits.items WHERE colour = 'red'") == [(4,)]
+    orchard.nothing_left()

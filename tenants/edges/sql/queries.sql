@@ -155,6 +155,10 @@ SELECT gid, owner::text AS role FROM pg_prepared_xacts
 WHERE database = current_database() AND owner = ANY(%(roles)s::text[])
 ORDER BY 1;
 
+-- name: prepared_here
+-- Prepared transactions of this database, and whose they are.
+SELECT gid, owner::text AS role FROM pg_prepared_xacts WHERE database = current_database() ORDER BY 1;
+
 -- name: sessions
 SELECT count(*)::int FROM pg_stat_activity WHERE usename = ANY(%(roles)s::text[]);
 
