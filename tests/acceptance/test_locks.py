@@ -6,10 +6,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg
 import pytest
-from support import Place, ending, until
+from support import Place, ending, fresh_database, until
+from throwaway_postgres import throwaway_postgres
 
 
 @pytest.fixture
@@ -159,3 +161,31 @@ def test_an_index_that_was_dropped_for_us_is_no_change_that_anybody_has_to_take_
     busy.revision("fruits", "0002", "op.execute('SELECT 1 / 0')", "0001")
     done = busy.tenants("deploy", "--no-rehearsal")
     assert done.code == 6 and "index soon, which" in done.err and "untouched, at 0001" in done.err, done.said
+
+
+def test_an_autovacuum_that_is_in_the_way_is_ended_and_does_not_end_the_push(tmp_path: Path) -> None:
+    """PostgreSQL ends it only when who waits has waited for deadlock_timeout. It begins at once, and would go on for
+    minutes."""
+    for name in ("server", "place"):
+        (tmp_path / name).mkdir()
+    with throwaway_postgres(tmp_path / "server", more=["autovacuum=on", "autovacuum_naptime=1s"]) as server:
+        with fresh_database(server) as database:
+            place = Place(tmp_path / "place", database)
+            place.fruits()
+            place.deployed()
+            eager = (
+                f"autovacuum_vacuum_{what} = 0"
+                for what in ("threshold", "scale_factor", "insert_threshold", "insert_scale_factor")
+            )
+            slow = "autovacuum_vacuum_cost_delay = 80, autovacuum_vacuum_cost_limit = 1"
+            database.sql(
+                f"CREATE TABLE sold (id int, note text) WITH ({', '.join(eager)}, {slow});"
+                "INSERT INTO sold SELECT n, repeat('x', 300) FROM generate_series(1, 40000) n;"
+                "DELETE FROM sold WHERE id % 3 = 0",
+                url=place.url_of("fruits"),
+            )
+            at_work = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'autovacuum: VACUUM%sold%'"
+            until(lambda: database.sql(at_work), "the vacuum is at work")
+            place.revision("fruits", "0002", 'op.execute("ALTER TABLE sold ADD seen int")', "0001")
+            done = place.tenants("deploy")
+            assert done.code == 0, done.said
