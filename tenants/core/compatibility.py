@@ -17,7 +17,8 @@ from itertools import accumulate
 
 from tenants.core.changes import Change, change_of
 from tenants.core.history import Revision
-from tenants.core.statements import Statement, Tokens, read
+from tenants.core.lexer import Tokens
+from tenants.core.statements import Statement, read
 
 INCLUDED = ("ban-new-write-restriction",)
 """Rules of squawk that are wanted here, and have to be asked for."""
@@ -63,7 +64,7 @@ class Lint:
 def unseen(revision: Revision, why: str, rest: str = "") -> Finding:
     """That nobody can tell of this one, nor of the `rest`."""
     why = why.partition("\n")[0].removeprefix(f"{revision.file}:")
-    why = re.sub(r"^(\d+):", r"line \1:", why.strip())[: 3 * _LENGTH]
+    why = re.sub(r"^(\d+)(?::\d+)?:", r"line \1:", why.strip())[: 3 * _LENGTH]
     message = f"its SQL cannot be looked at beforehand{rest} ({why})"
     return Finding(revision.id, revision.file, None, None, None, message)
 

@@ -56,16 +56,7 @@ def parse_revision(file: str, source: str) -> Revision:
     if len(found.get("revision", ())) != 1 or not found["revision"][0]:
         raise HistoryError(f'{file}: has no line `revision = "…"`', next=f"give {file} one, or move it elsewhere")
     id_ = found["revision"][0]
-    if wrong := sorted(_ILLEGAL & set(id_)):
-        raise HistoryError(
-            f"{file}: revision {id_!r} has {' '.join(wrong)} in it, which Alembic does not take",
-            next=f"give {file} a revision of letters, digits and underscores",
-        )
-    if len(id_) > MAX_ID:
-        raise HistoryError(
-            f"{file}: revision {id_!r} is longer than the {MAX_ID} characters that Alembic keeps of it",
-            next=f"give {file} a shorter revision",
-        )
+    check_id(file, id_)
     doc = (ast.get_docstring(tree) or "").strip().partition("\n")[0]
     return Revision(
         id=id_,
@@ -78,6 +69,20 @@ def parse_revision(file: str, source: str) -> Revision:
             isinstance(node, ast.FunctionDef) and node.name == "downgrade" and _acts(node) for node in tree.body
         ),
     )
+
+
+def check_id(file: str, id_: str) -> None:
+    """Raises HistoryError for an id that Alembic could not keep."""
+    if wrong := sorted(_ILLEGAL & set(id_)):
+        raise HistoryError(
+            f"{file}: revision {id_!r} has {' '.join(wrong)} in it, which Alembic does not take",
+            next=f"give {file} a revision of letters, digits and underscores",
+        )
+    if len(id_) > MAX_ID:
+        raise HistoryError(
+            f"{file}: revision {id_!r} is longer than the {MAX_ID} characters that Alembic keeps of it",
+            next=f"give {file} a shorter revision",
+        )
 
 
 def _acts(function: ast.FunctionDef) -> bool:

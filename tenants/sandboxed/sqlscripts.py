@@ -1,0 +1,111 @@
+"""Gives Alembic the revisions that are written in SQL, as scripts like those in Python: order, version table, guard and
+way back are the same for both."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import psycopg
+from alembic import op
+from alembic.script import Script, ScriptDirectory
+from alembic.script.revision import RevisionMap
+from sqlalchemy.exc import DBAPIError
+
+from tenants.core import sources
+from tenants.core.history import Revision
+from tenants.core.sqlfile import Section, SqlFile, SqlStatement, read_sql
+from tenants.sandboxed.guard import driver
+
+_LINE_OF_DATA = re.compile(r"^COPY .+?, \w+ (\d+)", re.MULTILINE)
+
+
+def add(directory: ScriptDirectory, folder: str) -> None:
+    """Let the directory know the SQL files of the folder, beside its own ones."""
+    directory.revision_map = RevisionMap(lambda: chain(directory._load_revisions(), _scripts(Path(folder))))
+
+
+def _scripts(folder: Path) -> Iterator[Script]:
+    names = [file.name for file in folder.iterdir() if sources.is_revision(file.name) and file.is_file()]
+    if not any(name.endswith(".sql") for name in names):
+        return  # then Alembic alone reads them
+    texts = {name: sources.decode(name, (folder / name).read_bytes()) for name in names}
+    for revision in sources.revisions(texts.items()):
+        if revision.file.endswith(".sql"):
+            module = _module(revision, read_sql(revision.file, texts[revision.file]))
+            yield Script(module, revision.id, str(folder / revision.file))
+
+
+def _module(revision: Revision, sql: SqlFile) -> ModuleType:
+    made: Any = ModuleType(f"revision_{revision.id}", revision.message)
+    made.revision, made.down_revision = revision.id, revision.down or None
+    made.upgrade, made.downgrade = _runs(sql, sql.up), _runs(sql, sql.down)
+    return made  # type: ignore[no-any-return]
+
+
+def _runs(sql: SqlFile, sections: Sequence[Section]) -> Callable[[], None]:
+    def run() -> None:
+        for section in sections:
+            if section.transaction:
+                _run(sql, section)
+            else:
+                with op.get_context().autocommit_block():
+                    _run(sql, section)
+
+    return run
+
+
+def _run(sql: SqlFile, section: Section) -> None:
+    """Run the statements one by one, or write them out, as they stand in the file."""
+    if op.get_context().as_sql:
+        for statement in sql.statements(section):
+            op.get_context().impl.static_output(statement.written)
+        return
+    connection = op.get_bind()
+    conforming = driver(connection).info.parameter_status("standard_conforming_strings") != "off"
+    for statement in sql.statements(section, conforming=conforming):
+        options = {"no_parameters": True, "data": statement.data}
+        try:
+            connection.exec_driver_sql(statement.text, execution_options=options).close()
+        except Exception as error:
+            _mark(error, sql.place(_offset(sql, statement, error)))
+            raise
+
+
+def copy(cursor: Any, statement: str, context: Any) -> bool:
+    """Hands the lines to a COPY … FROM STDIN, in the place of what would execute it. SQLAlchemy calls it."""
+    if (data := context.execution_options.get("data")) is None:
+        return False
+    with cursor.copy(statement) as lines:
+        lines.write(data)
+    return True
+
+
+def _offset(sql: SqlFile, statement: SqlStatement, error: Exception) -> int:
+    """Where in the file PostgreSQL sees the fault; else where the statement begins."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if not isinstance(cause, psycopg.Error):
+        return statement.start
+    if cause.diag.statement_position:
+        return statement.start + int(cause.diag.statement_position) - 1
+    line = _LINE_OF_DATA.search(cause.diag.context or "") if statement.data else None
+    if not line:
+        return statement.start
+    offset = statement.data_start
+    for _ in range(int(line[1]) - 1):
+        offset = sql.text.find("\n", offset) + 1
+    return offset
+
+
+def _mark(error: Exception, place: str) -> None:
+    error.__dict__["place"] = place
+
+
+def place_of(error: BaseException) -> str | None:
+    """The file, line and column of a SQL revision that the error came from."""
+    place = error.__dict__.get("place")
+    return place if isinstance(place, str) else None
