@@ -107,6 +107,7 @@ class _Lexer:
     def __init__(self, text: str, conforming: bool) -> None:
         self._text, self._place = text, 0
         self._conforming = self._at_first = conforming
+        self._may_end = True
 
     def __iter__(self) -> Iterator[Token]:
         continues = newline = False
@@ -149,8 +150,9 @@ class _Lexer:
         if not _reads_data(tokens):
             return Cut(tokens, start, end)
         rest = _REST_OF_LINE.match(self._text, end + 1)
-        ended = _END_OF_DATA.search(self._text, rest.end()) if rest else None
+        ended = _END_OF_DATA.search(self._text, rest.end()) if rest and self._may_end else None
         if not rest or not ended:
+            self._may_end &= not rest  # to look again and again would take too long
             return Cut(tokens, start, end, complete=False)
         self._place = ended.end()
         return Cut(tokens, start, end, (rest.end(), ended.start()))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
+import sql_corpus
 from support import Done, Place
+from throwaway_postgres import wheel_binaries
 
 ITEMS = """\
 -- migrate:up
@@ -187,3 +190,37 @@ def test_a_link_that_leads_out_is_not_followed(orchard: Place) -> None:
     (orchard.migrations / "fruits" / "0002_more.sql").symlink_to(outside)
     done = orchard.tenants("deploy")
     assert done.code == 2 and "leads out of" in done.err, done.said
+
+
+def dumped(url: str) -> str:
+    """Schema and rows, less who owns what, and what is Alembic's."""
+    command = [str(wheel_binaries() / "pg_dump"), "--no-owner", "--no-acl", "--restrict-key=same", "--schema=fruits"]
+    command += ["--exclude-table=fruits.alembic_version", f"--dbname={url}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.every_server
+def test_psql_makes_the_same_of_each_text_of_the_corpus(place: Place) -> None:
+    files = sql_corpus.files()
+    assert len(files) > 60
+    for name, content in files.items():
+        write(place, name, content)
+    place.deployed()
+    server = place.database.server
+    place.database.sql("CREATE DATABASE other")
+    place.database.sql("CREATE SCHEMA fruits", url=server.url("other"))
+    for name in files:
+        command = [str(wheel_binaries() / "psql"), "-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-f", name]
+        environment = {"PGOPTIONS": "-c search_path=fruits", "PGCLIENTENCODING": "UTF8", "LC_ALL": "C.UTF-8"}
+        psql = subprocess.run(
+            [*command, server.url("other")],
+            cwd=place.migrations / "fruits",
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert psql.returncode == 0, (name, psql.stderr)
+    ours, theirs = dumped(place.database.url), dumped(server.url("other"))
+    assert "CREATE TABLE fruits.z" in ours
+    assert ours.splitlines() == theirs.splitlines()
