@@ -43,11 +43,11 @@ def _scripts(folder: Path) -> Iterator[Script]:
 def _module(revision: Revision, sql: SqlFile) -> ModuleType:
     made: Any = ModuleType(f"revision_{revision.id}", revision.message)
     made.revision, made.down_revision = revision.id, revision.down or None
-    made.upgrade, made.downgrade = _runs(sql, sql.up), _runs(sql, sql.down)
+    made.upgrade, made.downgrade = _runs("upgrade", sql, sql.up), _runs("downgrade", sql, sql.down)
     return made  # type: ignore[no-any-return]
 
 
-def _runs(sql: SqlFile, sections: Sequence[Section]) -> Callable[[], None]:
+def _runs(name: str, sql: SqlFile, sections: Sequence[Section]) -> Callable[[], None]:
     def run() -> None:
         for section in sections:
             if section.transaction:
@@ -56,6 +56,7 @@ def _runs(sql: SqlFile, sections: Sequence[Section]) -> Callable[[], None]:
                 with op.get_context().autocommit_block():
                     _run(sql, section)
 
+    run.__name__ = name  # Alembic speaks of it by that
     return run
 
 
@@ -63,7 +64,7 @@ def _run(sql: SqlFile, section: Section) -> None:
     """Run the statements one by one, or write them out, as they stand in the file."""
     if op.get_context().as_sql:
         for statement in sql.statements(section):
-            op.get_context().impl.static_output(statement.written)
+            op.get_context().impl.static_output(statement.written.replace("\r\n", "\n"))  # for people's terminals
         return
     connection = op.get_bind()
     conforming = driver(connection).info.parameter_status("standard_conforming_strings") != "off"

@@ -140,7 +140,21 @@ def test_the_sql_of_a_plan_is_what_stands_in_the_file(orchard: Place) -> None:
     assert done.code == 0, done.said
     for part in body.split("\nCOPY")[0], "COPY items FROM STDIN;\ncherry\n\\.\n":
         assert part in done.out
-    assert "SELECT 1" not in done.out
+    assert "-- Running upgrade 0001 -> 0002\n" in done.out and "SELECT 1" not in done.out
+    write(orchard, "0002_more.sql", "-- migrate:up\r\nSELECT\r\n1;\r\n")
+    assert "\nSELECT\n1;\n" in orchard.tenants("plan", "--sql").out
+
+
+def test_what_the_old_release_may_not_live_with_is_told_of_sql_too(orchard: Place) -> None:
+    text = (
+        "-- migrate:up\nCOPY items FROM STDIN;\nit's; a\\ttab\n\\.\n-- why\nALTER TABLE items RENAME name TO title;\n"
+    )
+    write(orchard, "0002_more.sql", text)
+    done = orchard.tenants("plan", TENANTS_INCOMPATIBLE="warn")
+    assert "0002_more.sql: column items.name becomes title" in done.said, done.said
+    ignored = text.replace("-- why", "-- squawk-ignore renaming-column")
+    write(orchard, "0002_more.sql", ignored)
+    assert "becomes title" not in orchard.tenants("plan", TENANTS_INCOMPATIBLE="warn").said
 
 
 @pytest.mark.parametrize("command", ["\\i other.sql", "\\connect - postgres", "SELECT 1 \\gset"])
