@@ -68,7 +68,7 @@ def main() -> int:
 
 
 def _config(request: Request, **attributes: Any) -> Config:
-    config = Config(attributes={"schema": request["schema"], "folder": request["folder"], **attributes})
+    config = Config(attributes={"schema": request["schema"], **attributes})
     here = str(Path(__file__).parent / "environment")
     config.set_main_option("script_location", here.replace("%", "%%"))
     config.set_main_option("path_separator", "newline")

@@ -24,20 +24,21 @@ from tenants.sandboxed.guard import driver
 _LINE_OF_DATA = re.compile(r"^COPY .+?, \w+ (\d+)", re.MULTILINE)
 
 
-def add(directory: ScriptDirectory, folder: str) -> None:
-    """Let the directory know the SQL files of the folder, beside its own ones."""
-    directory.revision_map = RevisionMap(lambda: chain(directory._load_revisions(), _scripts(Path(folder))))
+def add(directory: ScriptDirectory) -> None:
+    """Let the directory know the SQL files in its folders, beside its own ones."""
+    directory.revision_map = RevisionMap(lambda: chain(directory._load_revisions(), _scripts(directory)))
 
 
-def _scripts(folder: Path) -> Iterator[Script]:
-    names = [file.name for file in folder.iterdir() if sources.is_revision(file.name) and file.is_file()]
-    if not any(name.endswith(".sql") for name in names):
-        return  # then Alembic alone reads them
-    texts = {name: sources.decode(name, (folder / name).read_bytes()) for name in names}
-    for revision in sources.revisions(texts.items()):
-        if revision.file.endswith(".sql"):
-            module = _module(revision, read_sql(revision.file, texts[revision.file]))
-            yield Script(module, revision.id, str(folder / revision.file))
+def _scripts(directory: ScriptDirectory) -> Iterator[Script]:
+    for folder in map(Path, directory._version_locations):
+        names = [file.name for file in folder.iterdir() if sources.is_revision(file.name) and file.is_file()]
+        if not any(name.endswith(".sql") for name in names):
+            continue  # then Alembic alone reads them
+        texts = {name: sources.decode(name, (folder / name).read_bytes()) for name in names}
+        for revision in sources.revisions(texts.items()):
+            if revision.file.endswith(".sql"):
+                module = _module(revision, read_sql(revision.file, texts[revision.file]))
+                yield Script(module, revision.id, str(folder / revision.file))
 
 
 def _module(revision: Revision, sql: SqlFile) -> ModuleType:
@@ -78,7 +79,8 @@ def _run(sql: SqlFile, section: Section) -> None:
 
 
 def copy(cursor: Any, statement: str, context: Any) -> bool:
-    """Hands the lines to a COPY … FROM STDIN, in the place of what would execute it. SQLAlchemy calls it."""
+    """Hands the lines to a COPY … FROM STDIN, in the place of what would execute it. SQLAlchemy calls it, as the
+    engine's `do_execute_no_params`."""
     if (data := context.execution_options.get("data")) is None:
         return False
     with cursor.copy(statement) as lines:
