@@ -169,6 +169,21 @@ class History:
                 todo.extend(_needs(revision, self.revisions, labels))
         return tuple(r for i, r in self.revisions.items() if i not in applied)
 
+    def nothing_slipped_in(self, pending: Iterable[Revision], ran_after: Mapping[str, str | None]) -> None:
+        """Raises StateError for a file whose name has put it before a SQL file that ran without it: it would count as
+        applied, and would never run. `ran_after` tells after which revision others ran, as far as that is known."""
+        ran = {*ran_after, *ran_after.values()}
+        waits = {revision.id for revision in pending}
+        for id_, revision in self.revisions.items():
+            if id_ in waits or id_ not in ran_after or not revision.file.endswith(".sql") or not revision.down:
+                continue
+            before, then = self.revisions[revision.down[0]], ran_after[id_]
+            if before.id not in ran and (then is None or then in self.revisions):
+                raise StateError(
+                    f"{before.file} comes before {revision.file}, which has run already: it would never run",
+                    next=f"give {before.file} a name that comes after the others, and push again",
+                )
+
 
 def _needs(revision: Revision, by_id: Mapping[str, Revision], labels: Mapping[str, str]) -> list[str]:
     needs = []

@@ -184,6 +184,28 @@ def test_a_byte_order_mark_ends_of_lines_and_of_the_file_are_nothing_to_think_of
     assert "cherry" in rows(place)
 
 
+def test_a_file_that_slips_in_before_one_that_has_run_is_named_and_not_passed_over(orchard: Place) -> None:
+    """It happens when branches are merged: by its name it would count as applied."""
+    write(orchard, "0003_more.sql", "-- migrate:up\nCREATE TABLE more (a int);\n")
+    orchard.deployed()
+    file = write(orchard, "0002_late.sql", "-- migrate:up\nCREATE TABLE late (a int);\n")
+    done = orchard.tenants("deploy")
+    assert done.code == 6 and "0002_late.sql comes before 0003_more.sql, which has run already" in done.err, done.said
+    own = orchard.tenants("deploy", DATABASE_URL=orchard.url_of("fruits"))
+    assert own.code == 6 and "0002_late.sql comes before" in own.err, own.said
+    file.rename(file.with_name("0004_late.sql"))
+    orchard.deployed()
+    assert rows(orchard, "SELECT a FROM fruits.late") == [] and at(orchard) == ["0004"]
+
+
+def test_old_files_may_give_way_to_one_that_takes_their_place(orchard: Place) -> None:
+    write(orchard, "0002_more.sql", "-- migrate:up\nCREATE TABLE more (a int);\n")
+    orchard.deployed()
+    (orchard.migrations / "fruits" / "0001_items.sql").rename(orchard.migrations / "fruits" / "0000_all.sql")
+    orchard.deployed()
+    assert at(orchard) == ["0002"]
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
