@@ -29,6 +29,7 @@ _ESCAPED = re.compile(r"'(?:[^'\\]|\\.|'')*+'?", re.DOTALL)
 _NESTED = re.compile(r"/\*|\*/")
 _REST_OF_LINE = re.compile(r"[ \t\r\f\v]*(?:--[^\n]*)?(?:\n|\Z)")
 _END_OF_DATA = re.compile(r"^\\\.\r?(?:\n|\Z)", re.MULTILINE)
+_MOST_KEPT = 10_000
 _SETTING = "STANDARD_CONFORMING_STRINGS"
 _OFF = ("off", "of", "false", "fals", "fal", "fa", "f", "no", "n", "0")
 
@@ -59,7 +60,7 @@ class Cut:
     """One statement, as it stands in the text."""
 
     tokens: Tokens
-    """At least one. Of a text in dollar quotes the first quote alone."""
+    """At least one; of very many the first, and every backslash. Of a text in dollar quotes the first quote alone."""
     start: int
     """Where its first token begins: comments above it are not part of it."""
     end: int
@@ -86,7 +87,8 @@ def cut(text: str, *, conforming: bool = True) -> Iterator[Cut]:
         depth = max(0, depth + {"(": 1, ")": -1}.get(token.text, 0))
         atomic += _body(token.word, before, atomic, found)
         before = token.word or token.text
-        found.append(token)
+        if len(found) < _MOST_KEPT or token.text == "\\":
+            found.append(token)
     if found:
         yield lexer.finish(tuple(found), len(text))
 
@@ -147,7 +149,7 @@ class _Lexer:
         """The statement that ends here, and what it means for what comes."""
         self._conforming = _conforming(tokens, self._conforming, self._at_first)
         start = tokens[0].start
-        if not _reads_data(tokens):
+        if not copies(tokens, "FROM"):
             return Cut(tokens, start, end)
         rest = _REST_OF_LINE.match(self._text, end + 1)
         ended = _END_OF_DATA.search(self._text, rest.end()) if rest and self._may_end else None
@@ -158,12 +160,15 @@ class _Lexer:
         return Cut(tokens, start, end, (rest.end(), ended.start()))
 
 
-def _reads_data(tokens: Tokens) -> bool:
+def copies(tokens: Tokens, way: str) -> bool:
+    """Whether it is a COPY … FROM STDIN, or TO STDOUT, as the `way` says."""
     depth = 0
+    if tokens[0].word != "COPY":
+        return False
     for token, after in pairwise(tokens):
         depth += {"(": 1, ")": -1}.get(token.text, 0)
-        if depth == 0 and token.word == "FROM" and after.word in ("STDIN", "STDOUT"):
-            return tokens[0].word == "COPY"
+        if depth == 0 and token.word == way and after.word in ("STDIN", "STDOUT"):
+            return True
     return False
 
 

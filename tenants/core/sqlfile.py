@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from tenants.core.errors import HistoryError
 from tenants.core.history import Revision, check_id
-from tenants.core.lexer import Cut, Token, cut
+from tenants.core.lexer import Cut, copies, cut
 
 _SECTION = re.compile(r"^--[ \t]*migrate:(up|down)(?=\s|\Z)([^\n]*)", re.MULTILINE)
 _COMMENT = re.compile(r"\s*(?:--.*)?")
@@ -72,9 +72,17 @@ def id_of(file: str) -> str:
     return file.removesuffix(".sql").partition("_")[0]
 
 
+def message_of(file: str) -> str:
+    """What its name says that it does."""
+    return file.removesuffix(".sql").partition("_")[2].replace("_", " ")
+
+
 def read_sql(file: str, text: str) -> SqlFile:
-    """Find the sections. Raises HistoryError, which names the file and the line, for what cannot be run."""
+    """Find the sections. Raises HistoryError, which names the file and the line, for a file without."""
     check_id(file, id_of(file))
+    if (null := text.find("\0")) >= 0:
+        line = text.count("\n", 0, null) + 1
+        raise HistoryError(f"{file}:{line}: there is a null character in it", next=f"take it out of {file}")
     found = list(_SECTION.finditer(text))
     if not any(match[1] == "up" for match in found):
         raise HistoryError(f"{file}: has no line `-- migrate:up`", next=f"put it above the SQL in {file}")
@@ -93,23 +101,22 @@ def read_sql(file: str, text: str) -> SqlFile:
         section = Section(min(match.end() + 1, end), end, "transaction:false" not in match[2].split())
         (up if last == "up" else down).append(section)
     _nothing_above(file, text[: first.start()])
-    sql = SqlFile(file, text, tuple(up), tuple(reversed(down)))
-    for section in (*up, *down):
-        for part in cut(text[section.start : section.end]):
-            _check(sql, section, part)
-    return sql
+    return SqlFile(file, text, tuple(up), tuple(reversed(down)))
 
 
 def parse_sql(file: str, text: str, before: str | None) -> Revision:
     """The revision in the SQL file, which follows the one `before` it. Nothing is run. Raises HistoryError."""
     sql = read_sql(file, text)
+    for section in (*sql.up, *sql.down):
+        for part in cut(text[section.start : section.end]):
+            _check(sql, section, part)
     return Revision(
         id=id_of(file),
         down=(before,) if before else (),
         depends_on=(),
         labels=(),
         file=file,
-        message=file.removesuffix(".sql").partition("_")[2].replace("_", " "),
+        message=message_of(file),
         reversible=any(True for section in sql.down for _ in sql.statements(section)),
     )
 
@@ -132,10 +139,14 @@ def _check(sql: SqlFile, section: Section, part: Cut) -> None:
                 f"{sql.place(place)}: {command} is a command of psql, and no SQL",
                 next=f"write what it does as SQL, or take it out of {sql.file}",
             )
-    if not part.complete:
-        first: Token = part.tokens[0]
+    if copies(part.tokens, "TO"):
         raise HistoryError(
-            f"{sql.place(section.start + first.start)}: the rows of this COPY have to begin on the line below it, "
+            f"{sql.place(section.start + part.start)}: nobody reads what this COPY writes to STDOUT",
+            next=f"take it out of {sql.file}",
+        )
+    if not part.complete:
+        raise HistoryError(
+            f"{sql.place(section.start + part.start)}: the rows of this COPY have to begin on the line below it, "
             "and to end with a line of `\\.`",
             next=f"mend it in {sql.file}, or write the rows as INSERT",
         )

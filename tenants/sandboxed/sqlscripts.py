@@ -17,8 +17,8 @@ from alembic.script.revision import RevisionMap
 from sqlalchemy.exc import DBAPIError
 
 from tenants.core import sources
-from tenants.core.history import Revision
-from tenants.core.sqlfile import Section, SqlFile, SqlStatement, read_sql
+from tenants.core.history import parse_revision
+from tenants.core.sqlfile import Section, SqlFile, SqlStatement, id_of, message_of, read_sql
 from tenants.sandboxed.guard import driver
 
 _LINE_OF_DATA = re.compile(r"^COPY .+?, \w+ (\d+)", re.MULTILINE)
@@ -34,16 +34,17 @@ def _scripts(directory: ScriptDirectory) -> Iterator[Script]:
         names = [file.name for file in folder.iterdir() if sources.is_revision(file.name) and file.is_file()]
         if not any(name.endswith(".sql") for name in names):
             continue  # then Alembic alone reads them
-        texts = {name: sources.decode(name, (folder / name).read_bytes()) for name in names}
-        for revision in sources.revisions(texts.items()):
-            if revision.file.endswith(".sql"):
-                module = _module(revision, read_sql(revision.file, texts[revision.file]))
-                yield Script(module, revision.id, str(folder / revision.file))
+        before = None
+        for name in sorted(names):
+            text = sources.decode(name, (folder / name).read_bytes())
+            if name.endswith(".sql"):
+                yield Script(_module(read_sql(name, text), before), id_of(name), str(folder / name))
+            before = id_of(name) if name.endswith(".sql") else parse_revision(name, text).id
 
 
-def _module(revision: Revision, sql: SqlFile) -> ModuleType:
-    made: Any = ModuleType(f"revision_{revision.id}", revision.message)
-    made.revision, made.down_revision = revision.id, revision.down or None
+def _module(sql: SqlFile, before: str | None) -> ModuleType:
+    made: Any = ModuleType(f"revision_{id_of(sql.file)}", message_of(sql.file))
+    made.revision, made.down_revision = id_of(sql.file), before
     made.upgrade, made.downgrade = _runs("upgrade", sql, sql.up), _runs("downgrade", sql, sql.down)
     return made  # type: ignore[no-any-return]
 
