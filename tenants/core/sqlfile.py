@@ -85,7 +85,9 @@ def read_sql(file: str, text: str) -> SqlFile:
         raise HistoryError(f"{file}:{line}: there is a null character in it", next=f"take it out of {file}")
     found = list(_SECTION.finditer(text))
     if not any(match[1] == "up" for match in found):
-        raise HistoryError(f"{file}: has no line `-- migrate:up`", next=f"put it above the SQL in {file}")
+        raise HistoryError(
+            f"{file}: has no line `-- migrate:up`", next=f"put it above the SQL in {file}, or move {file} elsewhere"
+        )
     up, down = list[Section](), list[Section]()
     first = found[0]
     last = ""
