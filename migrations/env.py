@@ -13,7 +13,9 @@ from pathlib import Path
 
 from alembic import context
 from alembic.util import CommandError
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, event, text
+
+from tenants.sandboxed import sqlscripts
 
 here = Path(__file__).parent
 project = context.get_x_argument(as_dictionary=True).get("project")
@@ -24,6 +26,8 @@ if project:
     # The map of revisions is made when it is first asked for, which is after this file has run.
     context.script.version_locations = [str(folder)]
     context.script.__dict__.pop("_version_locations", None)
+
+sqlscripts.add(context.script)
 
 url = os.environ.get("DATABASE_URL", "").replace("postgres://", "postgresql://", 1)
 url = url.replace("postgresql://", "postgresql+psycopg://", 1)
@@ -46,7 +50,9 @@ elif not needs_database:
 else:
     if not url:
         raise CommandError("DATABASE_URL is not set; a tenant's own comes from: tenants create NAME")
-    with create_engine(url).connect() as connection:
+    engine = create_engine(url)
+    event.listen(engine, "do_execute_no_params", sqlscripts.copy)
+    with engine.connect() as connection:
         query = "SELECT current_schema(), rolsuper FROM pg_roles WHERE rolname = current_user"
         schema, superuser = connection.execute(text(query)).one()
         connection.rollback()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tenants.core.statements import Tokens, skip
+from tenants.core.lexer import Tokens
+from tenants.core.statements import skip
 
 _CONSTRAINTS = {"CONSTRAINT", "PRIMARY", "UNIQUE", "CHECK", "FOREIGN", "EXCLUDE", "NOT"}
 _SERIAL = {f"{size}SERIAL" for size in ("", "SMALL", "BIG")} | {f"SERIAL{size}" for size in "248"}

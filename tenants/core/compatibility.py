@@ -17,7 +17,8 @@ from itertools import accumulate
 
 from tenants.core.changes import Change, change_of
 from tenants.core.history import Revision
-from tenants.core.statements import Statement, Tokens, read
+from tenants.core.lexer import Tokens, cut
+from tenants.core.statements import Statement, read
 
 INCLUDED = ("ban-new-write-restriction",)
 """Rules of squawk that are wanted here, and have to be asked for."""
@@ -63,7 +64,7 @@ class Lint:
 def unseen(revision: Revision, why: str, rest: str = "") -> Finding:
     """That nobody can tell of this one, nor of the `rest`."""
     why = why.partition("\n")[0].removeprefix(f"{revision.file}:")
-    why = re.sub(r"^(\d+):", r"line \1:", why.strip())[: 3 * _LENGTH]
+    why = re.sub(r"^(\d+)(?::\d+)?:", r"line \1:", why.strip())[: 3 * _LENGTH]
     message = f"its SQL cannot be looked at beforehand{rest} ({why})"
     return Finding(revision.id, revision.file, None, None, None, message)
 
@@ -75,8 +76,17 @@ def split(sql: str, pending: Sequence[Revision]) -> list[tuple[Revision, str]]:
     for match in re.finditer(r"^-- Running upgrade [^\n]*-> (\S+?)$", sql, re.MULTILINE):
         if revision := by_id.pop(match[1], None):
             found.append((revision, match.start(), match.end()))
-    ends = [start for _, start, _ in found[1:]] + [len(sql)]
+    ends = [start for _, start, _ in found[1:]] + [len(sql)] * bool(found)
     return [(revision, sql[begin:end]) for (revision, _, begin), end in zip(found, ends, strict=True)]
+
+
+def without_rows(sql: str) -> str:
+    """The same with blanks for the rows that a COPY reads, which are no SQL. Places stay what they are."""
+    rows = [part.data for part in cut(sql) if part.data]
+    for start, end in rows:
+        behind = end + len("\\.")
+        sql = sql[:start] + re.sub(r"[^\n]", " ", sql[start:behind]) + sql[behind:]
+    return sql
 
 
 def lints(answer: str, text: str) -> tuple[Lint, ...]:

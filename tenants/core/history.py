@@ -56,16 +56,7 @@ def parse_revision(file: str, source: str) -> Revision:
     if len(found.get("revision", ())) != 1 or not found["revision"][0]:
         raise HistoryError(f'{file}: has no line `revision = "…"`', next=f"give {file} one, or move it elsewhere")
     id_ = found["revision"][0]
-    if wrong := sorted(_ILLEGAL & set(id_)):
-        raise HistoryError(
-            f"{file}: revision {id_!r} has {' '.join(wrong)} in it, which Alembic does not take",
-            next=f"give {file} a revision of letters, digits and underscores",
-        )
-    if len(id_) > MAX_ID:
-        raise HistoryError(
-            f"{file}: revision {id_!r} is longer than the {MAX_ID} characters that Alembic keeps of it",
-            next=f"give {file} a shorter revision",
-        )
+    check_id(file, id_)
     doc = (ast.get_docstring(tree) or "").strip().partition("\n")[0]
     return Revision(
         id=id_,
@@ -78,6 +69,20 @@ def parse_revision(file: str, source: str) -> Revision:
             isinstance(node, ast.FunctionDef) and node.name == "downgrade" and _acts(node) for node in tree.body
         ),
     )
+
+
+def check_id(file: str, id_: str) -> None:
+    """Raises HistoryError for an id that Alembic could not keep."""
+    if wrong := sorted(_ILLEGAL & set(id_)):
+        raise HistoryError(
+            f"{file}: revision {id_!r} has {' '.join(wrong)} in it, which Alembic does not take",
+            next=f"give {file} a revision of letters, digits and underscores",
+        )
+    if len(id_) > MAX_ID:
+        raise HistoryError(
+            f"{file}: revision {id_!r} is longer than the {MAX_ID} characters that Alembic keeps of it",
+            next=f"give {file} a shorter revision",
+        )
 
 
 def _acts(function: ast.FunctionDef) -> bool:
@@ -163,6 +168,21 @@ class History:
                 applied.add(step)
                 todo.extend(_needs(revision, self.revisions, labels))
         return tuple(r for i, r in self.revisions.items() if i not in applied)
+
+    def nothing_slipped_in(self, pending: Iterable[Revision], ran_after: Mapping[str, str | None]) -> None:
+        """Raises StateError for a file whose name has put it before a SQL file that ran without it: it would count as
+        applied, and would never run. `ran_after` tells after which revision others ran, as far as that is known."""
+        ran = {*ran_after, *ran_after.values()}
+        waits = {revision.id for revision in pending}
+        for id_, revision in self.revisions.items():
+            if id_ in waits or id_ not in ran_after or not revision.file.endswith(".sql") or not revision.down:
+                continue
+            before, then = self.revisions[revision.down[0]], ran_after[id_]
+            if before.id not in ran and (then is None or then in self.revisions):
+                raise StateError(
+                    f"{before.file} comes before {revision.file}, which has run already: it would never run",
+                    next=f"give {before.file} a name that comes after the others, and push again",
+                )
 
 
 def _needs(revision: Revision, by_id: Mapping[str, Revision], labels: Mapping[str, str]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from tenants.core.errors import MigrationError, StateError, TenantsError
@@ -37,6 +37,8 @@ class Observed:
     """Where the catalog or the bucket says that the schema ought to be."""
     trouble: TenantsError | None = None
     suspended: bool = False
+    ran_after: Mapping[str, str | None] = field(default_factory=dict)
+    """Of revisions that deploys have run: after which one; None for the first."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ def decide(seen: Observed, folder: History | None, *, from_scratch: bool = False
         )
     try:
         pending = folder.pending(seen.current)
+        folder.nothing_slipped_in(pending, seen.ran_after)
     except MigrationError as error:
         return _with(plan, Action.STOP, error=error)
     action = Action.NOTHING if not pending else Action.MIGRATE if seen.exists else Action.CREATE

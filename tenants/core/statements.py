@@ -1,52 +1,17 @@
-"""SQL as far as it has to be read here: statements, the table that each is about, and its actions, with their places.
+"""SQL as far as a linter's findings need it: statements, the table that each is about, and its actions, with places.
 
-Enough to put names to what a linter has found; whatever else a statement says is passed over. It takes time that grows
-with the length of the text alone, and raises nothing: text that is no SQL has statements that are about nothing.
+Whatever else a statement says is passed over. It raises nothing: text that is no SQL has statements that are about
+nothing.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
-_TOKEN = re.compile(
-    r"""
-      (?P<space> \s+ | --[^\n]* )
-    | (?P<comment> /\* )
-    | (?P<quoted> (?:[uU]&)? " (?:[^"]|"")*+ "? )
-    | (?P<text> [eE] ' (?:[^'\\]|\\.|'')*+ '? | (?:[bBxXnN]|[uU]&)? ' (?:[^']|'')*+ '? )
-    | (?P<dollar> \$ (?:[^\W\d]\w*)? \$ )
-    | (?P<word> [^\W\d][\w$]* )
-    | (?P<number> \d[\w.]* )
-    | (?P<sign> . )
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-_NESTED = re.compile(r"/\*|\*/")
+from tenants.core.lexer import Token, Tokens, cut
+
 _KINDS = (("MATERIALIZED", "VIEW"), ("FOREIGN", "TABLE"), ("TABLE",), ("VIEW",), ("TYPE",))
-
-
-class Token(NamedTuple):
-    kind: str
-    text: str
-    start: int
-
-    @property
-    def word(self) -> str:
-        """In capitals, if it is one that may mean something."""
-        return self.text.upper() if self.kind == "word" else ""
-
-    @property
-    def name(self) -> str:
-        """As PostgreSQL reads it: folded where it is not quoted."""
-        if self.kind != "quoted":
-            return self.text.lower()
-        return self.text.partition('"')[2].removesuffix('"').replace('""', '"')
-
-
-Tokens = tuple[Token, ...]
 
 
 @dataclass(frozen=True)
@@ -68,44 +33,10 @@ class Statement:
 
 def read(text: str, schema: str) -> Iterator[Statement]:
     """The statements about tables, views and types. Names lose the schema, where it is this one."""
-    for tokens, end in _split(text):
-        if statement := _statement(tokens, end, schema):
+    for part in cut(text):
+        tokens = tuple(token for token in part.tokens if token.kind != "dollar")
+        if statement := _statement(tokens, part.end, schema):
             yield statement
-
-
-def _split(text: str) -> Iterator[tuple[Tokens, int]]:
-    """The tokens of each statement, and where it ends."""
-    found: list[Token] = []
-    depth = 0
-    for token in _tokens(text):
-        if token.text == ";" and depth <= 0:
-            yield tuple(found), token.start
-            found, depth = [], 0
-            continue
-        depth += {"(": 1, ")": -1}.get(token.text, 0)
-        found.append(token)
-    yield tuple(found), len(text)
-
-
-def _tokens(text: str) -> Iterator[Token]:
-    place = 0
-    while match := _TOKEN.match(text, place):
-        kind, place = match.lastgroup or "", match.end()
-        if kind == "comment":
-            place = _comment_end(text, place)
-        elif kind == "dollar":
-            closing = text.find(match[0], place)
-            place = len(text) if closing < 0 else closing + len(match[0])
-        elif kind != "space":
-            yield Token(kind, match[0], match.start())
-
-
-def _comment_end(text: str, place: int) -> int:
-    depth = 1
-    while depth and (match := _NESTED.search(text, place)):
-        depth += 1 if match[0] == "/*" else -1
-        place = match.end()
-    return len(text) if depth else place
 
 
 def _statement(tokens: Tokens, end: int, schema: str) -> Statement | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from tenants.core import sources
 from tenants.core.errors import HistoryError, SettingsError, UsageError
-from tenants.core.history import History, parse_revision
+from tenants.core.history import History
 from tenants.core.names import check_name
 
 
@@ -50,23 +51,17 @@ def _revisions_in(folder: Path) -> Path | None:
 
 
 def _revision_files(folder: Path) -> list[Path]:
-    return sorted(
-        file
-        for file in folder.iterdir()
-        if file.suffix == ".py" and file.name != "env.py" and not file.name.startswith((".", "_")) and file.is_file()
-    )
+    return sorted(file for file in folder.iterdir() if sources.is_revision(file.name) and file.is_file())
 
 
 def history(folder: Path) -> History:
     """The revisions of one project. Raises HistoryError."""
-    revisions = []
+    texts = []
     for file in _revision_files(folder):
         try:
-            source = file.read_text("utf-8")
-        except UnicodeDecodeError as error:
-            raise HistoryError(f"{file.name}: cannot be read: {error}", next=f"save {file.name} as UTF-8") from None
+            content = file.read_bytes()
         except OSError as error:
             reason = error.strerror or str(error)
             raise HistoryError(f"{file.name}: cannot be read: {reason}", next="check its permissions") from None
-        revisions.append(parse_revision(file.name, source))
-    return History.of(revisions)
+        texts.append((file.name, sources.decode(file.name, content)))
+    return History.of(sources.revisions(texts))

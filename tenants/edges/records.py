@@ -138,6 +138,17 @@ def remembered_heads(connection: Connection, names: Sequence[str]) -> dict[str, 
     return {row["tenant"]: tuple(row["to_heads"]) for row in found if row["outcome"] != "dropped" and row["to_heads"]}
 
 
+def ran_after(connection: Connection, names: Sequence[str]) -> dict[str, dict[str, str | None]]:
+    """By tenant, of each revision that a deploy has run: after which one it did; None for the first in a schema."""
+    query = """SELECT tenant, from_heads, applied FROM tenants.deploys
+               WHERE tenant = ANY(%s) AND cardinality(applied) > 0 ORDER BY recorded_at"""
+    found: dict[str, dict[str, str | None]] = {name: {} for name in names}
+    for row in postgres.dict_rows(connection, query, [list(names)]):
+        before = row["from_heads"][0] if row["from_heads"] else None
+        found[row["tenant"]].update(zip(row["applied"], [before, *row["applied"]], strict=False))
+    return found
+
+
 def mark_live(connection: Connection, git_rev: str, projects: Sequence[str]) -> list[str]:
     """Note that the release of that commit serves. Returns the tenants that it had migrated. Earlier deploys of those
     projects count as live, too: what serves now serves with what they have left."""

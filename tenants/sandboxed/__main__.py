@@ -21,10 +21,11 @@ import psycopg
 from alembic import command
 from alembic.config import Config
 from psycopg import sql
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+from tenants.sandboxed import sqlscripts
 from tenants.sandboxed.guard import CONSTRAINT, Guard, TransactionEnded, driver
 from tenants.sandboxed.watch import Watch
 
@@ -89,6 +90,7 @@ def _migrate(request: Request, report: Report) -> None:
     """Upgrade or downgrade to the target in one transaction. When a lock is not to be had, all of it is rolled back and
     tried again, with growing pauses, until `lock_seconds` have passed: the app never waits behind us for long."""
     engine = create_engine("postgresql+psycopg://", creator=lambda: _session(request), poolclass=NullPool)
+    event.listen(engine, "do_execute_no_params", sqlscripts.copy)
     give_up = time.monotonic() + request["lock_seconds"]
     for attempt in range(1000):
         with engine.connect() as connection:
@@ -192,7 +194,7 @@ def _describe(error: BaseException, folder: str) -> dict[str, Any]:
             kind, text = TransactionEnded.__name__, str(TransactionEnded("COMMIT"))
     elif not isinstance(cause, NotTheTenant | Busy | TransactionEnded):
         text = f"{kind}: {text}" if text else kind
-    where = None
+    where = sqlscripts.place_of(error)
     for frame in traceback.extract_tb(error.__traceback__):
         if frame.filename.startswith(folder + os.sep):
             where = f"{Path(frame.filename).name}:{frame.lineno}"

@@ -58,7 +58,8 @@ def look(access: Access, plan: Plan, folder: Path, policy: Policy | None, text: 
             text, why = "", error.message
     parts = compatibility.split(text, plan.pending)
     seen, blind = list[tuple[Revision, str, Sequence[Lint]]](), list[Finding]()
-    for revision, sql in parts:
+    for revision, written in parts:
+        sql = compatibility.without_rows(written)
         try:
             found = _lints(program, sql, access.me.version // 10000)
             seen.append((revision, sql, found))

@@ -10,7 +10,7 @@ from tenants.core.errors import Refused, UsageError
 from tenants.core.history import History
 from tenants.core.names import check_name
 from tenants.core.plan import Observed, Plan, assign, decide
-from tenants.edges import folder
+from tenants.edges import folder, records
 from tenants.usecases import snapshots
 from tenants.usecases.access import Access
 
@@ -43,12 +43,14 @@ def survey(access: Access, names: Sequence[str] = (), *, from_scratch: bool = Fa
         )
     pairs = [pair for pair in pairs if not names or pair[0] in names]
     observed = {seen.tenant: seen for seen in access.observe([entries[t] for t, _ in pairs if t in entries])}
+    order = records.ran_after(access.connection, list(observed)) if observed else {}
     plans = []
     for tenant, project in pairs:
         seen = observed.get(tenant) or Observed(tenant, project, exists=False, trouble=access.taken(tenant))
         history = histories.get(project)
         if history and not from_scratch:
             seen = _ask_storage(access, seen, history)
+        seen = replace(seen, ran_after=order.get(tenant, {}))
         plans.append(decide(seen, history, from_scratch=from_scratch))
     return Survey(tuple(plans), folders)
 

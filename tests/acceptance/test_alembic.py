@@ -45,6 +45,25 @@ def test_plain_alembic_and_a_deploy_share_one_history(control: Place) -> None:
     assert "0002 (head)" in alembic(control, "history").out
 
 
+def test_plain_alembic_knows_revisions_in_sql(control: Place) -> None:
+    control.deployed()
+    own = control.url_of("fruits")
+    up = "-- migrate:up\nCOPY items (name) FROM STDIN;\ncherry\n\\.\n"
+    down = "-- migrate:down\nDELETE FROM items WHERE name = 'cherry';\n"
+    (control.migrations / "fruits" / "0002_more.sql").write_text(up + down)
+    done = alembic(control, "upgrade", "head", url=own)
+    assert done.code == 0, done.said
+    assert "0002 (head)" in alembic(control, "current", url=own).out
+    assert ("cherry",) in control.database.sql("SELECT name FROM fruits.items")
+    assert "0002 (head)" in alembic(control, "history").out
+    made = alembic(control, "revision", "-m", "next", "--rev-id", "0003")
+    assert made.code == 0, made.said
+    assert '"0002"' in (control.migrations / "fruits" / "0003_next.py").read_text().replace("'", '"')
+    assert [d["outcome"] for d in control.tenants("deploy", "--json").json["deploys"]] == ["migrated"]
+    assert alembic(control, "downgrade", "0001", url=own).code == 0
+    assert ("cherry",) not in control.database.sql("SELECT name FROM fruits.items")
+
+
 def test_plain_alembic_works_on_another_project_when_told(control: Place) -> None:
     (control.migrations / "other").mkdir()
     made = alembic(control, "-x", "project=other", "revision", "-m", "first", "--rev-id", "0001")

@@ -93,6 +93,7 @@ def test_connections_to_postgresql_are_opened_in_one_module_and_by_project_code(
         "tenants.edges.postgres",
         "tenants.sandboxed.__main__",
         "tenants.sandboxed.guard",
+        "tenants.sandboxed.sqlscripts",
         "tenants.cli",
     }
     openers = {m for m in FILES if called(m) & {"psycopg.connect", "psycopg.Connection.connect", "create_engine"}}

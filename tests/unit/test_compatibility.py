@@ -31,6 +31,10 @@ def test_sql_is_attributed_to_its_revision() -> None:
     assert [(part.id, text.split()[1]) for part, text in parts] == [("0001", "1;"), ("0002", "2;")]
 
 
+def test_where_nothing_was_rendered_nothing_is_attributed() -> None:
+    assert split("", [ONE]) == []
+
+
 def test_what_a_revision_says_itself_begins_no_other_one() -> None:
     sql = "-- Running upgrade  -> 0001\nSELECT 1;\n-- Running upgrade x -> y\n-- Running upgrade  -> 0001\nSELECT 2;\n"
     ((only, text),) = split(sql, [ONE, TWO])

@@ -3,9 +3,12 @@ whoever runs it; the `env.py` of a project is for people who type `alembic`, and
 
 from alembic import context
 
+from tenants.sandboxed import sqlscripts
+
 config = context.config
 connection = config.attributes.get("connection")
 schema = config.attributes["schema"]
+sqlscripts.add(context.script)
 
 if connection is None:
     context.configure(dialect_name="postgresql", as_sql=True, literal_binds=True, version_table_schema=schema)
