@@ -33,6 +33,7 @@ from tenants.usecases import (
     tidy,
 )
 from tenants.usecases.access import Access
+from tenants.usecases.waits import Waits
 
 LOCK_NOT_AVAILABLE = "55P03"
 
@@ -131,8 +132,9 @@ class _Deploy:
     """A digest of all definitions in the schema, as they were before the migration."""
     seen: list[Effects] = field(default_factory=list)
     """What the rehearsal has seen."""
-    waits: set[tuple[object, ...]] = field(default_factory=set)
-    """What it has been told to wait for."""
+
+    def __post_init__(self) -> None:
+        self.waits = Waits(self.access, self.plan.tenant, self.tell)
 
     def run(self) -> None:
         began = time.monotonic()
@@ -240,30 +242,13 @@ class _Deploy:
     def _notice(self, kind: str, text: str) -> None:
         name = self.plan.tenant
         if kind == "waits":
-            self._tell_waits(f"a lock is not to be had yet, trying again: {text[:100]}", self._holders())
+            self.waits.tell_again(text)
         elif kind == "dropped":
             words = f"index {text}, which a CREATE INDEX CONCURRENTLY left unfinished, is dropped"
             self.tell(Event(name, "migrate", words))
             self.before = self._fingerprint()  # that was us
         else:
             self.tell(Event(name, "migrate", f"{text} applied", live=True))
-
-    def _look_who_is_in_the_way(self) -> None:
-        """Now and then, while it runs: what waits for locks with patience is CREATE INDEX CONCURRENTLY, which every
-        transaction on this database that began before it can hold up, be it a backup of another tenant."""
-        key = postgres.lock_key(f"migrates {self.plan.tenant}")
-        if found := postgres.rows(self.access.connection, "blockers", key=key, seconds=2):
-            self._tell_waits("waits until an older transaction ends", found)
-
-    def _tell_waits(self, words: str, sessions: Sequence[postgres.Row]) -> None:
-        """Once for the same words and the same sessions."""
-        this = (words, *(row["pid"] for row in sessions))
-        if this not in self.waits:
-            self.waits.add(this)
-            self.tell(Event(self.plan.tenant, "migrate", words + _named(sessions)))
-
-    def _holders(self) -> list[postgres.Row]:
-        return postgres.rows(self.access.connection, "holders", schema=quoted(self.plan.tenant))
 
     def _migrate(self, url: DatabaseUrl) -> None:
         self.before, began = self._fingerprint(), time.monotonic()
@@ -274,7 +259,7 @@ class _Deploy:
             url,
             seconds=self.options.timeout,
             notice=self._notice,
-            now_and_then=self._look_who_is_in_the_way,
+            now_and_then=self.waits.look,
             seen=self.seen,
         )
         self._end_sessions(url)
@@ -300,7 +285,7 @@ class _Deploy:
                 f"if what depends on it is a view that its adoption left: tenants adopt {self.plan.tenant} --finish"
             )
         if ran.failure and ran.failure["sqlstate"] == LOCK_NOT_AVAILABLE:
-            error.message += _named(self._holders())
+            error.message += self.waits.holders()
             error.next = "wait until that session lets go, or end it, and push again"
         moved = heads != self.plan.current
         where = self.result.end or "nothing yet"
@@ -390,13 +375,3 @@ class _Deploy:
                 error=str(failure)[:2000] if failure else None,
             ),
         )
-
-
-def _named(sessions: Sequence[postgres.Row]) -> str:
-    """Sessions that are in the way, in words; empty if there are none. Of those of others a tenant sees the pid."""
-    words = []
-    for row in sessions:
-        known = ", ".join(printable(str(row[key])) for key in ("kind", "role", "name", "state") if row[key])
-        since = f" for {seconds(row['seconds'])}" if row["seconds"] is not None else ""
-        words.append(f"pid {row['pid']}" + (f" ({known}{since})" if known else ""))
-    return f"; in the way: {', '.join(words)}" if words else ""
