@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import IO
 
 from tenants.core.errors import Refused
-from tenants.edges import confine
+from tenants.edges import confine, signals
 
 PROJECT_USER = "tenants-project"
 """The user that project code runs as, if we are root and there is one of this name."""
@@ -141,9 +141,10 @@ def start(
     how = confinement()
     _become_subreaper()
     clear_scratch()
-    scratch = tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-")
-    process = None
+    scratch = process = None
     try:
+        with signals.held():
+            scratch = tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-")
         if how.uid is not None:
             os.chown(scratch, how.uid, how.uid)
         python = {sys.prefix, sys.base_prefix, sysconfig.get_path("platlib"), str(Path(__file__).parents[1])}
@@ -167,9 +168,11 @@ def start(
         _known.add(process.pid)
         yield process
     finally:
-        if process:
-            _end(process)
-        _remove(Path(scratch))
+        with signals.held():
+            if process:
+                _end(process)
+            if scratch:
+                _remove(Path(scratch))
 
 
 _known: set[int] = set()
