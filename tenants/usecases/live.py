@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
+from tenants.core.errors import TenantsError
 from tenants.core.events import Event, Tell
 from tenants.core.units import age
 from tenants.edges import catalog, folder, records
@@ -19,7 +21,9 @@ def mark(access: Access) -> list[str]:
     if access.own:
         projects = [access.entry(access.own).project]
     else:
-        projects = list(folder.look(place).projects) if place.is_dir() else []
+        projects = []
+        with suppress(TenantsError):  # what is wrong with the folder, a deploy says: the release serves all the same
+            projects = list(folder.look(place).projects)
     return records.mark_live(access.connection, access.settings.git_rev, projects)
 
 
