@@ -34,6 +34,7 @@ MODULES = {
     "adopt": ("adopt",),
     "agent": ("nightly", "agent"),
     "audit": ("audit", "status"),
+    "author": ("init",),
     "deploy": ("plan", "rehearse", "deploy", "live"),
     "provision": (
         *("create", "apply", "login", "rotate", "reader", "extension"),
