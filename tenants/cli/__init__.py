@@ -35,6 +35,7 @@ MODULES = {
     "agent": ("nightly", "agent"),
     "audit": ("audit", "status"),
     "author": ("init",),
+    "doctor": ("doctor",),
     "deploy": ("plan", "rehearse", "deploy", "live"),
     "provision": (
         *("create", "apply", "login", "rotate", "reader", "extension"),

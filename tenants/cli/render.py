@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -38,6 +39,17 @@ class Progress:
         else:
             click.echo(click.style(line, fg="red") if event.failed else line, err=True)
         self._open = event.live
+
+
+def coloured(text: str, colour: str | None, *, err: bool = False) -> str:
+    """The text in a colour, where somebody looks at it on a terminal that has colours and has not asked for none."""
+    return click.style(text, fg=colour) if colour and on_terminal(err=err) and not os.environ.get("NO_COLOR") else text
+
+
+def on_terminal(*, err: bool) -> bool:
+    """Whether the stream is a terminal that can do more than take lines."""
+    stream = sys.stderr if err else sys.stdout
+    return bool(stream) and stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def _columns() -> int:

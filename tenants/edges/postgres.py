@@ -62,6 +62,23 @@ def connect(url: DatabaseUrl, purpose: str) -> Iterator[Connection]:
         yield connection
 
 
+def behind_pooler(connection: Connection) -> bool:
+    """Whether something stands between us and the server that hands sessions out: it tells us a process of its own, and
+    not that of the session."""
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    return bool(row and row[0] != connection.info.backend_pid)
+
+
+def trusted(url: DatabaseUrl, user: str) -> bool | None:
+    """Whether the server lets `user` in without a password, from here; None if it cannot be told."""
+    try:
+        without = url.as_login(user, "").text
+        psycopg.connect(without, password="", passfile="/dev/null", connect_timeout=CONNECT_SECONDS).close()
+    except psycopg.Error as error:
+        return False if "password" in str(error) else None
+    return True
+
+
 def _unreachable(url: DatabaseUrl, error: psycopg.Error) -> SettingsError:
     """Servers answer in their own language; what is not recognised is passed on as it is."""
     text = printable(" ".join(str(error).split()))
@@ -76,6 +93,11 @@ def _unreachable(url: DatabaseUrl, error: psycopg.Error) -> SettingsError:
         return SettingsError(f"PostgreSQL at {url.where} has no {what}", next="check DATABASE_URL")
     if "pg_hba.conf" in text or "permission denied" in text:
         return SettingsError(f"PostgreSQL at {url.where} refuses {url.user}: {text}", next="check DATABASE_URL")
+    if "startup parameter" in text:
+        return SettingsError(
+            f"what answers at {url.where} is a pooler, which does not keep sessions: {text}",
+            next="let DATABASE_URL lead to PostgreSQL itself",
+        )
     return SettingsError(
         f"PostgreSQL at {url.where} cannot be reached: {text}",
         next="check that it runs and that DATABASE_URL names its host and port (on Dokku: dokku postgres:info db)",

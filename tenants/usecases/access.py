@@ -130,24 +130,26 @@ class Access:
 def open_access(settings: Settings, purpose: str) -> Iterator[Access]:
     """Connect, and find out whether DATABASE_URL is the admin's or a tenant's. Raises Refused if it is neither's."""
     with postgres.connect(settings.database, f"tenants {purpose}") as connection:
-        me = postgres.identify(connection)
-        if me.version < OLDEST:
-            raise Refused(
-                f"PostgreSQL at {settings.database.where} is too old", next="update it to PostgreSQL 14 or later"
-            )
-        if me.admin and not me.superuser and not me.inherits and me.version < 160000:
-            raise Refused(
-                f"{me.role} is NOINHERIT: it has no right over the roles that it makes, and cannot look after tenants",
-                next=f'ALTER ROLE "{me.role}" INHERIT; it may do that itself',
-            )
-        if me.admin:
-            yield Access(settings, connection, me, None)
-            return
-        known = me.catalog and me.member and me.role != me.login
-        own = me.role if known and me.role in catalog.entries(connection) else None
-        if own is None:
-            raise Refused(
-                f"the login {me.login} of DATABASE_URL is neither the admin's nor a tenant's",
-                next="with the admin's URL: tenants create NAME; its answer is the DATABASE_URL for the app",
-            )
-        yield Access(settings, connection, me, own)
+        yield recognise(settings, connection)
+
+
+def recognise(settings: Settings, connection: Connection) -> Access:
+    """Whose the connection is. Raises Refused if it is neither the admin's nor a tenant's, or the server is too old."""
+    me = postgres.identify(connection)
+    if me.version < OLDEST:
+        raise Refused(f"PostgreSQL at {settings.database.where} is too old", next="update it to PostgreSQL 14 or later")
+    if me.admin and not me.superuser and not me.inherits and me.version < 160000:
+        raise Refused(
+            f"{me.role} is NOINHERIT: it has no right over the roles that it makes, and cannot look after tenants",
+            next=f'ALTER ROLE "{me.role}" INHERIT; it may do that itself',
+        )
+    if me.admin:
+        return Access(settings, connection, me, None)
+    known = me.catalog and me.member and me.role != me.login
+    own = me.role if known and me.role in catalog.entries(connection) else None
+    if own is None:
+        raise Refused(
+            f"the login {me.login} of DATABASE_URL is neither the admin's nor a tenant's",
+            next="with the admin's URL: tenants create NAME; its answer is the DATABASE_URL for the app",
+        )
+    return Access(settings, connection, me, own)

@@ -323,3 +323,13 @@ WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('r', 'm');
 -- How many tables of a schema have policies that bind their owner as well.
 SELECT count(*) AS count FROM pg_class c
 WHERE c.relnamespace = to_regnamespace(%(schema)s) AND c.relrowsecurity AND c.relforcerowsecurity;
+
+-- name: trusting_rules
+-- Lines of pg_hba.conf that let somebody in over a network without a password. A superuser may read them.
+SELECT line_number AS line, array_to_string(user_name, ', ') AS users, address
+FROM pg_hba_file_rules
+WHERE auth_method = 'trust' AND type LIKE 'host%' AND address NOT IN ('127.0.0.1', '::1', 'samehost', 'localhost')
+ORDER BY line_number;
+
+-- name: may_make_databases
+SELECT rolcreatedb FROM pg_roles WHERE rolname = current_user;
