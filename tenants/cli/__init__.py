@@ -42,6 +42,7 @@ MODULES = {
         *("suspend", "resume", "connect", "list", "show", "drop"),
     ),
     "recover": ("recover", "move"),
+    "run": ("run",),
     "snapshots": ("snapshot", "snapshots", "restore", "fetch", "drill", "prune"),
     "undo": ("undo",),
 }
@@ -85,7 +86,8 @@ def _terminate(*_: object) -> None:
 
 def _run(arguments: list[str]) -> int:
     try:
-        with _errors_told(as_json="--json" in arguments):
+        ours = arguments[: arguments.index("--")] if "--" in arguments else arguments  # what follows is a command's
+        with _errors_told(as_json="--json" in ours):
             code = cli.main(arguments, prog_name="tenants", standalone_mode=False)
             return code if isinstance(code, int) else 0
     except _Exit as ending:

@@ -10,11 +10,10 @@ import click
 
 from tenants.cli import options, render
 from tenants.core.compatibility import Policy
-from tenants.core.errors import Pending, TenantsError, UsageError
+from tenants.core.errors import Pending, TenantsError
 from tenants.core.events import Event
 from tenants.core.names import printable
 from tenants.core.plan import Action, Plan
-from tenants.core.units import bytes_in
 from tenants.edges import catalog, postgres
 from tenants.usecases import compatibility, planning, revisions
 from tenants.usecases import deploy as deploys
@@ -100,20 +99,10 @@ def _findings(found: Findings | None) -> list[dict[str, str | None]] | None:
     return None if found is None else [finding.document() for finding in found]
 
 
-timeout_of_migrations = click.option(
-    "--timeout",
-    type=click.FloatRange(min=1),
-    default=Options.timeout,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long the migrations of one tenant may take.",
-)
-
-
 @click.command()
 @click.argument("tenant", nargs=-1)
 @options.incompatible
-@timeout_of_migrations
+@options.timeout_of_migrations
 @options.wait
 @options.as_json
 def rehearse(tenant: tuple[str, ...], incompatible: Policy | None, timeout: float, wait: float, as_json: bool) -> int:
@@ -161,38 +150,15 @@ def rehearse(tenant: tuple[str, ...], incompatible: Policy | None, timeout: floa
     return failed[0].exit_code if failed else 0
 
 
-def _bytes(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
-    if value is not None and (found := bytes_in(value)) is None:
-        raise UsageError(f"{value!r} is no size", next="write it as 500MB or 5GB: --rehearsal-limit 5GB")
-    return found if value is not None else None
-
-
 @click.command()
 @click.argument("tenant", nargs=-1)
-@click.option("--no-snapshot", is_flag=True, help="Migrate without a snapshot before: there is no way back then.")
-@click.option(
-    "--rehearsal/--no-rehearsal",
-    default=True,
-    envvar="TENANTS_REHEARSAL",
-    help="Run the revisions on a copy of today's data first, where one can be made. [default: yes]",
-)
-@click.option(
-    "--rehearsal-limit",
-    envvar="TENANTS_REHEARSAL_LIMIT",
-    metavar="SIZE",
-    callback=_bytes,
-    help="Do not, where the snapshot holds more than this: 5GB. [default: no limit]",
-)
-@click.option(
-    "--rehearsal-timeout",
-    type=click.FloatRange(min=1),
-    envvar="TENANTS_REHEARSAL_TIMEOUT",
-    metavar="SECONDS",
-    help="How long making the copy may take, and the revisions there. [default: that of --timeout]",
-)
+@options.no_snapshot
+@options.rehearsal
+@options.rehearsal_limit
+@options.rehearsal_timeout
 @options.incompatible
-@click.option("--from-scratch", is_flag=True, help="Accept that a schema which held something is now empty.")
-@timeout_of_migrations
+@options.from_scratch
+@options.timeout_of_migrations
 @options.wait
 @options.as_json
 def deploy(

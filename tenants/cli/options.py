@@ -12,8 +12,10 @@ from pathlib import Path
 import click
 
 from tenants.core.compatibility import Policy
+from tenants.core.errors import UsageError
 from tenants.core.settings import Settings
-from tenants.usecases import locks
+from tenants.core.units import bytes_in
+from tenants.usecases import locks, pipeline
 from tenants.usecases.access import Access, open_access
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document on standard output.")
@@ -62,6 +64,53 @@ incompatible = click.option(
     callback=_policy,
     help="What to do when the old release may not live with a pending revision: say nothing, say it, or stop."
     " [default: warn]",
+)
+
+
+def _bytes(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
+    if value is not None and (found := bytes_in(value)) is None:
+        raise UsageError(f"{value!r} is no size", next="write it as 500MB or 5GB: --rehearsal-limit 5GB")
+    return found if value is not None else None
+
+
+no_snapshot = click.option(
+    "--no-snapshot", is_flag=True, help="Migrate without a snapshot before: there is no way back then."
+)
+
+rehearsal = click.option(
+    "--rehearsal/--no-rehearsal",
+    default=True,
+    envvar="TENANTS_REHEARSAL",
+    help="Run the revisions on a copy of today's data first, where one can be made. [default: yes]",
+)
+
+rehearsal_limit = click.option(
+    "--rehearsal-limit",
+    envvar="TENANTS_REHEARSAL_LIMIT",
+    metavar="SIZE",
+    callback=_bytes,
+    help="Do not, where the snapshot holds more than this: 5GB. [default: no limit]",
+)
+
+rehearsal_timeout = click.option(
+    "--rehearsal-timeout",
+    type=click.FloatRange(min=1),
+    envvar="TENANTS_REHEARSAL_TIMEOUT",
+    metavar="SECONDS",
+    help="How long making the copy may take, and the revisions there. [default: that of --timeout]",
+)
+
+from_scratch = click.option(
+    "--from-scratch", is_flag=True, help="Accept that a schema which held something is now empty."
+)
+
+timeout_of_migrations = click.option(
+    "--timeout",
+    type=click.FloatRange(min=1),
+    default=pipeline.Options.timeout,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the migrations of one tenant may take.",
 )
 
 

@@ -35,11 +35,12 @@ def undo(
     wait: float,
     as_json: bool,
 ) -> None:
-    """Go back to before the last deploy or restore.
+    """Go back to before the last deploy, run or restore.
 
     After a restore, what it has set aside takes its place again. After a deploy, its revisions are taken back by their
-    downgrade, if a copy shows that nothing is lost by it; else the snapshot from before is put back. It says which, and
-    what would be lost, before it asks. What is there now is kept as a snapshot. Needs the admin's URL.
+    downgrade, if a copy shows that nothing is lost by it; else, and after a run, the snapshot from before is put back.
+    It says which, and what would be lost, before it asks. What is there now is kept as a snapshot. Needs
+    the admin's URL.
     """
     check_name(tenant)
     with options.access("undo", identity) as access:
@@ -79,6 +80,10 @@ def undo(
         click.echo(f"{render.INDENT}To take that back: tenants restore {tenant} {done.before}")
     if way.change.kind == "deploy":
         click.echo(f"{render.INDENT}Before you push again, mend the revision or take it out: it would run anew.")
+    if way.change.kind == "run":
+        click.echo(
+            f"{render.INDENT}Before you push again, mend the migration or take it out: its tool would run it anew."
+        )
 
 
 COMMANDS = (undo,)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
@@ -73,6 +73,12 @@ class DatabaseUrl:
         """The same login in another database of the server."""
         text = urlsplit(self.text)._replace(path=f"/{quote(name, safe='')}").geturl()
         return DatabaseUrl(text, self.user, self.password, self.where, name)
+
+    def with_parameter(self, name: str, value: str) -> DatabaseUrl:
+        """The same with one more parameter."""
+        parts = urlsplit(self.text)
+        query = "&".join(filter(None, (parts.query, urlencode({name: value}, quote_via=quote))))
+        return replace(self, text=parts._replace(query=query).geturl())
 
     def without_password(self) -> str:
         """For a program's command line; the password goes through its environment."""

@@ -248,6 +248,12 @@ def lock_key(name: str) -> int:
     return int.from_bytes(hashlib.sha256(f"dokku-tenants {name}".encode()).digest()[:8]) >> 1
 
 
+def environment(url: DatabaseUrl) -> dict[str, str]:
+    """What libpq's variables are for that URL: PGHOST, PGUSER, PGPASSWORD, …"""
+    found = psycopg.pq.Conninfo.parse(url.text.encode())
+    return {option.envvar.decode(): option.val.decode() for option in found if option.envvar and option.val}
+
+
 def try_lock(connection: Connection, key: int) -> bool:
     """Take the session's lock if it is free. Never waits: a session that waits in pg_advisory_lock holds a snapshot,
     and CREATE INDEX CONCURRENTLY waits for that one in turn."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import selectors
 import subprocess
 import sys
 import time
@@ -18,13 +17,13 @@ from tenants.core.effects import Effects
 from tenants.core.names import printable
 from tenants.core.settings import STORAGE_SECRETS
 from tenants.edges import sandbox
+from tenants.edges.follow import PIECE, follow
 
 _BOOT = str(Path(__file__).parents[1] / "sandboxed" / "boot.py")
 Notice = Callable[[str, str], None]
 """Told while project code runs: ("applied", revision), ("waits", the statement that waits for a lock), and ("dropped",
 an invalid index)."""
 
-_LINE = 1 << 16
 _TOTAL = 4 << 20
 
 
@@ -82,10 +81,10 @@ def run(
         except BrokenPipeError:
             pass  # it ended before it listened; its output says why
         ear = _Ear(ran, notice, secrets)
-        printed = _follow(process, reports, ear, time.monotonic() + seconds, now_and_then)
-        if printed is not None:
+        pipes = {reports: ear.listen, process.stdout: ear.keep}
+        if follow(process, pipes, time.monotonic() + seconds, now_and_then):
             ran.code = process.wait()
-            ran.output = ear.text(printed.decode("utf-8", "replace")[-4000:], 4000).strip()
+            ran.output = ear.text(ear.printed.decode("utf-8", "replace")[-4000:], 4000).strip()
     return ran
 
 
@@ -97,55 +96,26 @@ def _pipe() -> Iterator[tuple[IO[bytes], int]]:
         yield reports, writing
 
 
-def _follow(
-    process: subprocess.Popen[bytes], reports: IO[bytes], ear: _Ear, end: float, now_and_then: Callable[[], None]
-) -> bytes | None:
-    """Read reports and output until the process has ended; None if the time was over first. A process that floods us
-    is read on, so that it ends, but not listened to; what it leaves in the background is not waited for."""
-    assert process.stdout
-    line, printed, total = b"", b"", 0
-    with selectors.DefaultSelector() as selector:
-        for pipe in (reports, process.stdout):
-            os.set_blocking(pipe.fileno(), False)
-            selector.register(pipe, selectors.EVENT_READ)
-        ended: float | None = None
-        looked = time.monotonic()
-        while selector.get_map() or ended is None:
-            now = time.monotonic()
-            if now > end:
-                return None
-            if ended is None and process.poll() is not None:
-                ended = now
-            if ended is None and now > looked + 1:
-                now_and_then()
-                looked = time.monotonic()
-            if ended is not None and now > ended + 1:
-                break  # something that it left in the background goes on writing
-            ready = selector.select(0.1) if selector.get_map() else []
-            if not ready:
-                if ended is not None:
-                    break
-                if not selector.get_map():
-                    time.sleep(0.02)
-            for key, _ in ready:
-                data = os.read(key.fd, _LINE)
-                if not data:
-                    selector.unregister(key.fileobj)
-                elif key.fileobj is process.stdout:
-                    printed = (printed + data)[-_LINE:]
-                elif (total := total + len(data)) < _TOTAL:
-                    *whole, line = (line + data).split(b"\n")
-                    for one in whole:
-                        ear.hear(one)
-    return printed
-
-
 class _Ear:
     """Notes what project code reports. Whatever is not one of our events is passed over: it can write to that pipe as
     well. Nothing that it says shows the password that it was given."""
 
     def __init__(self, ran: Ran, notice: Notice, secrets: Sequence[str]) -> None:
         self._ran, self._notice, self._secrets = ran, notice, [secret for secret in secrets if secret]
+        self._line, self._total = b"", 0
+        self.printed = b""
+        """The end of its output."""
+
+    def keep(self, data: bytes) -> None:
+        self.printed = (self.printed + data)[-PIECE:]
+
+    def listen(self, data: bytes) -> None:
+        """A process that floods us is read on, so that it ends, but not listened to."""
+        self._total += len(data)
+        if self._total < _TOTAL:
+            *whole, self._line = (self._line + data).split(b"\n")
+            for one in whole:
+                self.hear(one)
 
     def hear(self, line: bytes) -> None:
         try:

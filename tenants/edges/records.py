@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, LiteralString
 
 from tenants.core.manifest import is_id
 from tenants.edges import postgres
@@ -39,37 +39,52 @@ class Record:
     """The snapshot of what a restore or an undo has replaced."""
     aside: str | None = None
     """The schema that holds that."""
+    command: str | None = None
+    """What was run, of another tool."""
+    output: str | None = None
+    """The end of what it printed."""
+    changed: bool | None = None
+    """Whether definitions or rows were other ones after it."""
+
+
+_ADD: LiteralString = """INSERT INTO tenants.deploys
+    (tenant, project, kind, from_heads, to_heads, applied, git_rev, snapshot, outcome, error, stages, before, aside)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s, %s)"""
+_ADD_RUN: LiteralString = """INSERT INTO tenants.deploys
+    (tenant, project, kind, from_heads, to_heads, applied, git_rev, snapshot, outcome, error, stages, before, aside,
+     command, output, changed)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s, %s, %s, %s, %s)"""
 
 
 def add(connection: Connection, record: Record) -> None:
-    connection.execute(
-        """INSERT INTO tenants.deploys
-               (tenant, project, kind, from_heads, to_heads, applied, git_rev, snapshot, outcome, error, stages,
-                before, aside)
-           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s, %s)""",
-        [
-            record.tenant,
-            record.project,
-            record.kind,
-            list(record.from_heads),
-            list(record.to_heads),
-            list(record.applied),
-            record.git_rev,
-            record.snapshot,
-            record.outcome,
-            record.error,
-            json.dumps({stage: round(took, 3) for stage, took in record.stages.items()}),
-            record.before,
-            record.aside,
-        ],
-    )
+    """A tenant's own URL may meet the catalog of an older program: what a command has is written with a command."""
+    values = [
+        record.tenant,
+        record.project,
+        record.kind,
+        list(record.from_heads),
+        list(record.to_heads),
+        list(record.applied),
+        record.git_rev,
+        record.snapshot,
+        record.outcome,
+        record.error,
+        json.dumps({stage: round(took, 3) for stage, took in record.stages.items()}),
+        record.before,
+        record.aside,
+    ]
+    if record.command is None:
+        connection.execute(_ADD, values)
+    else:
+        connection.execute(_ADD_RUN, [*values, record.command, record.output, record.changed])
 
 
 def last(connection: Connection, tenant: str, count: int = 5) -> list[dict[str, Any]]:
     """The newest records of the tenant first."""
     return postgres.dict_rows(
         connection,
-        """SELECT kind, from_heads, to_heads, git_rev, snapshot, outcome, error, recorded_at, live_at
+        """SELECT kind, from_heads, to_heads, git_rev, snapshot, outcome, error, recorded_at, live_at,
+                  to_jsonb(deploys)->>'command' AS command, to_jsonb(deploys)->>'output' AS output
            FROM tenants.deploys WHERE tenant = %s ORDER BY recorded_at DESC LIMIT %s""",
         [tenant, count],
     )
@@ -92,13 +107,14 @@ class Change:
 
 
 def last_change(connection: Connection, tenant: str) -> Change | None:
-    """A deploy that failed is one only if it left the schema at another revision. A tenant writes its records itself:
-    what is none that we write is passed over."""
+    """A deploy that failed is one only if it left the schema at another revision, and a command only if something was
+    another thing after it. A tenant writes its records itself: what is none that we write is passed over."""
     query = """SELECT id::text, kind, outcome, from_heads, to_heads, applied, snapshot, before, aside, recorded_at
                FROM tenants.deploys
-               WHERE tenant = %s AND (outcome <> 'failed' OR from_heads <> to_heads)
+               WHERE tenant = %s AND coalesce(changed, outcome <> 'failed' OR from_heads <> to_heads)
                  AND (kind, outcome) IN (('deploy', 'migrated'), ('deploy', 'failed'), ('restore', 'restored'),
-                                         ('undo', 'undone'), ('adopt', 'adopted'), ('drop', 'dropped'))
+                                         ('undo', 'undone'), ('adopt', 'adopted'), ('drop', 'dropped'),
+                                         ('run', 'migrated'), ('run', 'failed'))
                ORDER BY recorded_at DESC LIMIT 1"""
     for row in postgres.dict_rows(connection, query, [tenant]):
         lists = {name: tuple(row[name]) for name in ("from_heads", "to_heads", "applied")}
@@ -111,7 +127,8 @@ def never_live(connection: Connection, names: Sequence[str]) -> dict[str, tuple[
     """Of the tenants named, those whose last deploy migrated them and was not marked as live by Dokku's postdeploy in a
     quarter of an hour: to which revision, and when."""
     query = """SELECT DISTINCT ON (tenant) tenant, kind, outcome, to_heads, recorded_at, git_rev, live_at
-               FROM tenants.deploys WHERE tenant = ANY(%s) AND outcome <> 'failed' ORDER BY tenant, recorded_at DESC"""
+               FROM tenants.deploys WHERE tenant = ANY(%s) AND outcome NOT IN ('failed', 'unchanged')
+               ORDER BY tenant, recorded_at DESC"""
     return {
         row["tenant"]: ("+".join(row["to_heads"]), row["recorded_at"])
         for row in postgres.dict_rows(connection, query, [list(names)])
@@ -123,7 +140,8 @@ def was_never_live(row: Mapping[str, Any]) -> bool:
     """Whether a record is that of a deploy that migrated for a release which has had the time to serve, and was never
     marked as live. Where there is no commit there is no release either."""
     return bool(
-        (row["kind"], row["outcome"]) == ("deploy", "migrated")
+        row["kind"] in ("deploy", "run")
+        and row["outcome"] == "migrated"
         and row["git_rev"]
         and row["live_at"] is None
         and datetime.now(UTC) - row["recorded_at"] > LIVE_AFTER
@@ -136,6 +154,14 @@ def remembered_heads(connection: Connection, names: Sequence[str]) -> dict[str, 
                WHERE tenant = ANY(%s) AND outcome <> 'failed' ORDER BY tenant, recorded_at DESC"""
     found = postgres.dict_rows(connection, query, [list(names)])
     return {row["tenant"]: tuple(row["to_heads"]) for row in found if row["outcome"] != "dropped" and row["to_heads"]}
+
+
+def last_run(connection: Connection, tenant: str) -> datetime | None:
+    """When a command has changed something, if that is the last thing that was done to the tenant and changed it."""
+    query = """SELECT kind, outcome, recorded_at FROM tenants.deploys
+               WHERE tenant = %s AND outcome NOT IN ('failed', 'unchanged') ORDER BY recorded_at DESC LIMIT 1"""
+    found = postgres.dict_rows(connection, query, [tenant])
+    return found[0]["recorded_at"] if found and found[0]["kind"] == "run" else None
 
 
 def ran_after(connection: Connection, names: Sequence[str]) -> dict[str, dict[str, str | None]]:

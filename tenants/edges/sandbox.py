@@ -120,6 +120,18 @@ def visible(roots: Iterable[str], hidden: Iterable[str]) -> list[str]:
     return sorted(seen)
 
 
+def reaches(path: str, readable: Iterable[str], hidden: Iterable[str]) -> bool:
+    """Whether a confined program with these paths may read that one. Where nothing confines it, it may."""
+    real = os.path.realpath(path)
+    roots = visible([*_SYSTEM, *_python(), *readable], hidden)
+    return not confinement().landlock or any(real == root or real.startswith(root.rstrip("/") + "/") for root in roots)
+
+
+def _python() -> set[str]:
+    """Where Python and this package are."""
+    return {sys.prefix, sys.base_prefix, sysconfig.get_path("platlib"), str(Path(__file__).parents[1])}
+
+
 @contextmanager
 def start(
     argv: Sequence[str],
@@ -147,12 +159,11 @@ def start(
             scratch = tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-")
         if how.uid is not None:
             os.chown(scratch, how.uid, how.uid)
-        python = {sys.prefix, sys.base_prefix, sysconfig.get_path("platlib"), str(Path(__file__).parents[1])}
         order = {
             "uid": how.uid,
             "parent": os.getpid(),
             "landlock": how.landlock,
-            "read": visible([*_SYSTEM, *python, *readable], hidden),
+            "read": visible([*_SYSTEM, *_python(), *readable], hidden),
             "write": [*_DEVICES, scratch],
         }
         process = subprocess.Popen(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from tenants.core.errors import MigrationError, Refused, StateError, TenantsError, UsageError
 from tenants.core.names import check_name, quoted
@@ -38,8 +39,9 @@ class Access:
         check_name(name)
         entries = self.entries()
         if name not in entries:
-            known = ", ".join(entries) or "none yet"
-            raise UsageError(f"there is no tenant {name!r} (tenants: {known})", next=f"tenants create {name}")
+            known, near = ", ".join(entries) or "none yet", get_close_matches(name, entries, 1)
+            meant = f"   (or did you mean {near[0]}?)" if near else ""
+            raise UsageError(f"there is no tenant {name!r} (tenants: {known})", next=f"tenants create {name}{meant}")
         return entries[name]
 
     def require_admin(self, command: str) -> None:

@@ -33,5 +33,6 @@ def tell_never(access: Access, names: Sequence[str], tell: Tell) -> None:
         return
     for name, (revision, when) in records.never_live(access.connection, names).items():
         ago = age((datetime.now(UTC) - when).total_seconds())
-        words = f"the release that it was migrated to {revision} for, {ago} ago, was never marked as live"
+        to = f" to {revision}" if revision else ""
+        words = f"the release that it was migrated{to} for, {ago} ago, was never marked as live"
         tell(Event(name, "plan", f"{words}. Undo: tenants undo {name}"))

@@ -119,13 +119,12 @@ def _run(
     own = access.own is not None
     if not own:
         sandbox.require_sound()
-    store = access.settings.store
     here = str(Path.cwd())
     return projectcode.run(
         {**request, "schema": plan.tenant, "folder": str(folder), "path": [here] if own else []},
         environment=projectcode.environment_for(access.settings.environment, own=own),
         readable=[str(folder), *([here] if own else [])],
-        hidden=[*([store.prefix] if store and store.scheme == "file" else []), *_credentials(access)],
+        hidden=hidden(access),
         folder=here if own else None,
         seconds=seconds,
         secrets=secrets,
@@ -134,10 +133,13 @@ def _run(
     )
 
 
-def _credentials(access: Access) -> list[str]:
-    """Files in which boto3 and libpq find secrets that are not for project code."""
+def hidden(access: Access) -> list[str]:
+    """What project code is not to read, wherever it lies: snapshots in a folder, and the files in which boto3 and libpq
+    find secrets."""
+    store = access.settings.store
     named = [access.settings.environment.get(name) for name in _FILES]
-    return [str(Path("~/.aws").expanduser()), str(Path("~/.pgpass").expanduser()), *filter(None, named)]
+    kept = [store.prefix] if store and store.scheme == "file" else []
+    return [*kept, str(Path("~/.aws").expanduser()), str(Path("~/.pgpass").expanduser()), *filter(None, named)]
 
 
 def failure(ran: Ran, *, seconds: float = 0, busy: bool = False) -> MigrationError | Locked:

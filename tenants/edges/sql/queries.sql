@@ -102,6 +102,24 @@ WITH s AS (SELECT %(schema)s::regnamespace::oid AS oid),
 )
 SELECT md5(string_agg(part, ',' ORDER BY part)) FROM parts;
 
+-- name: writes
+-- How often rows of each table in a schema were written, as the server counts them, and where each sequence is.
+SELECT c.relname::text AS name,
+       CASE c.relkind
+           WHEN 'S' THEN coalesce(pg_sequence_last_value(c.oid), -1)
+           ELSE pg_stat_get_tuples_inserted(c.oid) + pg_stat_get_tuples_updated(c.oid) + pg_stat_get_tuples_deleted(c.oid)
+       END::text AS count
+FROM pg_class c
+WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('r', 'm', 'S')
+ORDER BY 1;
+
+-- name: transactions
+-- The transactions of this login's other sessions in this database, and the sessions.
+SELECT a.pid, l.virtualtransaction AS transaction
+FROM pg_stat_activity a
+LEFT JOIN pg_locks l ON l.pid = a.pid AND l.locktype = 'virtualxid' AND l.granted
+WHERE a.usename = session_user AND a.datname = current_database() AND a.pid <> pg_backend_pid();
+
 -- name: grantees
 -- Roles other than the owner that something in the schema, or the schema itself, is granted to.
 SELECT DISTINCT pg_get_userbyid(acl.grantee)::text AS role
