@@ -87,7 +87,7 @@ def _terminate(*_: object) -> None:
 def _run(arguments: list[str]) -> int:
     try:
         ours = arguments[: arguments.index("--")] if "--" in arguments else arguments  # what follows is a command's
-        with _errors_told(as_json="--json" in ours):
+        with _errors_told(as_json="--json" in ours, in_a_line="--elsewhere" in ours):
             code = cli.main(arguments, prog_name="tenants", standalone_mode=False)
             return code if isinstance(code, int) else 0
     except _Exit as ending:
@@ -101,19 +101,19 @@ class _Exit(Exception):
 
 
 @contextmanager
-def _errors_told(*, as_json: bool) -> Iterator[None]:
+def _errors_told(*, as_json: bool, in_a_line: bool) -> Iterator[None]:
     """The one error boundary."""
     try:
         yield
     except TenantsError as error:
-        _tell(error, as_json=as_json)
+        _tell(error, as_json=as_json, in_a_line=in_a_line)
         raise _Exit(error.exit_code) from None
     except psycopg.Error as error:
-        _tell(postgres.failed(error), as_json=as_json)
+        _tell(postgres.failed(error), as_json=as_json, in_a_line=in_a_line)
         raise _Exit(1) from None
     except click.ClickException as error:
         if as_json:
-            _tell(UsageError(error.format_message(), next="tenants --help"), as_json=True)
+            _tell(UsageError(error.format_message(), next="tenants --help"), as_json=True, in_a_line=in_a_line)
         else:
             error.show()
         raise _Exit(error.exit_code) from None
@@ -130,11 +130,11 @@ def _errors_told(*, as_json: bool) -> Iterator[None]:
         raise _Exit(1) from None
 
 
-def _tell(error: TenantsError, *, as_json: bool) -> None:
+def _tell(error: TenantsError, *, as_json: bool, in_a_line: bool) -> None:
     click.echo(render.failure(error), err=True)
     if as_json:
         document: dict[str, Any] = {"message": error.message, "data": error.data, "next": error.next}
-        render.answer({"error": {**document, "exit_code": error.exit_code}})
+        render.answer({"error": {**document, "exit_code": error.exit_code}}, in_a_line=in_a_line)
 
 
 def _without_secrets(text: str) -> str:

@@ -58,9 +58,9 @@ def _columns() -> int:
     return shutil.get_terminal_size().columns
 
 
-def answer(document: dict[str, Any]) -> None:
-    """One JSON document on standard output."""
-    click.echo(json.dumps(document, indent=2, default=_plain))
+def answer(document: dict[str, Any], *, in_a_line: bool = False) -> None:
+    """One JSON document on standard output; in a line for who reads lines."""
+    click.echo(json.dumps(document, indent=None if in_a_line else 2, default=_plain))
 
 
 def _plain(value: object) -> object:

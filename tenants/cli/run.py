@@ -93,8 +93,7 @@ def run(
         other = _Elsewhere() if elsewhere else None
         result = runs.run(access, name, command, wanted, render.Progress(tenant), elsewhere=other)
     if as_json:
-        document = _document(result, command)
-        click.echo(json.dumps(document)) if elsewhere else render.answer(document)
+        render.answer(_document(result, command), in_a_line=elsewhere)
     elif not result.error:
         click.echo(_last_words(result), err=elsewhere)
     if result.error and not as_json:
