@@ -124,6 +124,12 @@ def _found(access: Access, argv: Sequence[str]) -> tuple[str, ...]:
         sandbox.require_sound()
         if here == "/":
             raise Refused("the current folder is /: all files would be the command's", next="cd into the project's")
+    for kept in revisions.hidden(access):
+        if Path(kept).absolute().is_relative_to(here):
+            raise Refused(
+                f"{kept} lies in the current folder and is not for the command, which could not list the folder then",
+                next="let snapshots and credentials lie outside of the project",
+            )
     path = access.settings.environment.get("PATH", "/usr/bin:/bin")
     return (command.find(argv[0], path, [here], revisions.hidden(access)), *argv[1:])
 

@@ -28,6 +28,7 @@ with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
 def orchard(place: Place) -> Place:
     """A tenant with four rows that no revision has made; a command that runs SQL; rehearsals, as by default."""
     del place.environment["TENANTS_REHEARSAL"]
+    place.store_outside()
     assert place.tenants("create", "fruits").code == 0
     names = "('apple'), ('another-apple'), ('banana'), ('carrot')"
     place.database.sql(
@@ -130,7 +131,7 @@ def test_it_sees_its_folder_and_one_url_and_no_secret(orchard: Place) -> None:
         cat migrate.sh > /dev/null && echo readable
         touch here 2>/dev/null || echo not writable
         touch "$HOME/x" "$TMPDIR/x" && echo home is
-        cat store/*/*/* 2>/dev/null | head -c 9
+        cat "../$(basename "$PWD")-store"/*/*/* 2>/dev/null | head -c 9
         psql -qAtc 'SELECT current_user' 2>&1 | head -1
         exit 0
     """
