@@ -80,12 +80,17 @@ def add(connection: Connection, record: Record) -> None:
 
 
 def last(connection: Connection, tenant: str, count: int = 5) -> list[dict[str, Any]]:
-    """The newest records of the tenant first."""
+    """The newest records of the tenant first; of a command that has ended, not that it was begun."""
     return postgres.dict_rows(
         connection,
         """SELECT kind, from_heads, to_heads, git_rev, snapshot, outcome, error, recorded_at, live_at,
                   to_jsonb(deploys)->>'command' AS command, to_jsonb(deploys)->>'output' AS output
-           FROM tenants.deploys WHERE tenant = %s ORDER BY recorded_at DESC LIMIT %s""",
+           FROM tenants.deploys
+           WHERE tenant = %s AND NOT EXISTS (
+               SELECT FROM tenants.deploys e
+               WHERE (e.tenant, e.kind, e.snapshot) = (deploys.tenant, 'run', deploys.snapshot)
+                 AND deploys.kind = 'run' AND e.recorded_at > deploys.recorded_at)
+           ORDER BY recorded_at DESC LIMIT %s""",
         [tenant, count],
     )
 
@@ -108,10 +113,15 @@ class Change:
 
 def last_change(connection: Connection, tenant: str) -> Change | None:
     """A deploy that failed is one only if it left the schema at another revision, and a command only if something was
-    another thing after it. A tenant writes its records itself: what is none that we write is passed over."""
+    another thing after it, or if it was begun and its end is not on record. A tenant writes its records itself: what is
+    none that we write is passed over."""
     query = """SELECT id::text, kind, outcome, from_heads, to_heads, applied, snapshot, before, aside, recorded_at
                FROM tenants.deploys
                WHERE tenant = %s AND coalesce(changed, outcome <> 'failed' OR from_heads <> to_heads)
+                 AND NOT EXISTS (
+                     SELECT FROM tenants.deploys e
+                     WHERE (e.tenant, e.kind, e.snapshot) = (deploys.tenant, 'run', deploys.snapshot)
+                       AND deploys.kind = 'run' AND e.recorded_at > deploys.recorded_at)
                  AND (kind, outcome) IN (('deploy', 'migrated'), ('deploy', 'failed'), ('restore', 'restored'),
                                          ('undo', 'undone'), ('adopt', 'adopted'), ('drop', 'dropped'),
                                          ('run', 'migrated'), ('run', 'failed'))

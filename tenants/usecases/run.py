@@ -253,6 +253,11 @@ class _Run(Pipeline):
         if not access.own:
             roles.settle(access.connection, url.user, url.database, name, self.options.lock_seconds)
         before, sessions = (self._fingerprint(), self._writes()), self._transactions()
+        if (
+            self.result.snapshot
+        ):  # should we be killed, undo finds it; the record of its end, with this snapshot, follows
+            begun = replace(self._as_record(None), outcome="failed", changed=True, error="its end is not on record")
+            records.add(access.connection, begun)
         try:
             ended = self._start("live", url, self.options.timeout)
         finally:

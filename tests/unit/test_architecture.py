@@ -115,7 +115,8 @@ def test_processes_are_started_in_few_modules() -> None:
     assert starters == {"tenants.edges.sandbox", "tenants.edges.programs", "tenants.usecases.agent"}
     others = importers("subprocess") - starters
     assert {m for m in others if ring(m) not in ("edges", "usecases")} == set()
-    assert {m for m in others if ring(m) == "edges"} <= {"tenants.edges.projectcode", "tenants.edges.squawk"}
+    pipes = {f"tenants.edges.{name}" for name in ("projectcode", "command", "follow", "squawk")}
+    assert {m for m in others if ring(m) == "edges"} <= pipes
     for module in others:
         used = {ast.unparse(n) for n in ast.walk(TREES[module]) if isinstance(n, ast.Attribute)}
         constants = {"subprocess.PIPE", "subprocess.DEVNULL", "subprocess.STDOUT", "subprocess.Popen"}
