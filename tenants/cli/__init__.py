@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
-import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -15,9 +13,8 @@ import click
 import psycopg
 
 from tenants import __version__
-from tenants.cli import render
+from tenants.cli import faults, render, screen
 from tenants.core.errors import TenantsError, UsageError
-from tenants.core.settings import DatabaseUrl
 from tenants.edges import postgres
 
 EXIT_CODES = """\b
@@ -33,8 +30,9 @@ class Terminated(KeyboardInterrupt):
 MODULES = {
     "adopt": ("adopt",),
     "agent": ("nightly", "agent"),
-    "audit": ("audit", "status"),
+    "audit": ("audit",),
     "author": ("init",),
+    "completion": ("completion",),
     "doctor": ("doctor",),
     "deploy": ("plan", "rehearse", "deploy", "live"),
     "provision": (
@@ -44,6 +42,7 @@ MODULES = {
     "recover": ("recover", "move"),
     "run": ("run",),
     "snapshots": ("snapshot", "snapshots", "restore", "fetch", "drill", "prune"),
+    "status": ("status",),
     "undo": ("undo",),
 }
 """Where each command is. A push that has nothing to do reads no more of us than it takes to find that out."""
@@ -51,6 +50,12 @@ MODULES = {
 
 class Commands(click.Group):
     """Reads the module of a command when the command is called for."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:  # click would take it for the end of whoever reads the answer
+            raise RuntimeError("a pipe to a program broke") from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return sorted(name for names in MODULES.values() for name in names)
@@ -76,7 +81,10 @@ def cli() -> None:
 def main() -> NoReturn:
     """Run the command line and exit."""
     signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(_run(sys.argv[1:]))
+    faults.have_streams()
+    code = _run(sys.argv[1:])
+    faults.close_answer()
+    sys.exit(code)
 
 
 def _terminate(*_: object) -> None:
@@ -119,30 +127,17 @@ def _errors_told(*, as_json: bool, in_a_line: bool) -> Iterator[None]:
         raise _Exit(error.exit_code) from None
     except (click.Abort, KeyboardInterrupt) as ending:  # click makes an Abort of the other
         terminated = isinstance(ending, Terminated) or isinstance(ending.__cause__, Terminated)
-        click.echo("stopped by SIGTERM" if terminated else "stopped", err=True)
+        render.say("stopped by SIGTERM" if terminated else "stopped", err=True)
         raise _Exit(143 if terminated else 130) from None
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except screen.NobodyReadsError:
         raise _Exit(141) from None
-    except Exception:  # noqa: BLE001  # a bug of ours: the report is all there is, in a log that outlives the container
-        click.echo(_without_secrets(traceback.format_exc()), err=True)
-        click.echo("Error:    this is a bug in dokku-tenants\nNext:     report it with the lines above", err=True)
+    except Exception as error:  # noqa: BLE001  # the machine has run out of something, or it is a bug of ours
+        _tell(faults.shortage(error) or faults.bug(error), as_json=as_json, in_a_line=in_a_line)
         raise _Exit(1) from None
 
 
 def _tell(error: TenantsError, *, as_json: bool, in_a_line: bool) -> None:
-    click.echo(render.failure(error), err=True)
+    render.fail(error)
     if as_json:
         document: dict[str, Any] = {"message": error.message, "data": error.data, "next": error.next}
         render.answer({"error": {**document, "exit_code": error.exit_code}}, in_a_line=in_a_line)
-
-
-def _without_secrets(text: str) -> str:
-    secrets = [value for name, value in os.environ.items() if "SECRET" in name or "PASSWORD" in name]
-    if url := os.environ.get("DATABASE_URL"):
-        secrets.append(url)
-        with suppress(TenantsError):  # then there is no password to be found in it
-            secrets.append(DatabaseUrl.parse(url).password)
-    for secret in filter(None, secrets):
-        text = text.replace(secret, "…")
-    return text

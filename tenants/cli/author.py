@@ -43,12 +43,12 @@ def _show(found: Survey, *, dry_run: bool) -> None:
         if dry_run and step.what:
             lines += [("", line) for line in step.text.splitlines()]
     for stage, text in lines:
-        click.echo(render.folded(f"{stage:<12} {text}".rstrip(), " " * 13))
+        render.say(render.folded(f"{stage:<12} {text}".rstrip(), " " * 13))
     if not found.writes:
-        click.echo("nothing is missing, and nothing was written")
+        render.say("nothing is missing, and nothing was written")
     for note in found.notes:
-        click.echo(render.folded(f"Note:     {note}", render.INDENT), err=True)
-    click.echo(render.folded("Next:     " + "\n".join(found.next), render.INDENT), err=True)
+        render.say(render.folded(f"Note:     {note}", render.INDENT), err=True, colour="yellow")
+    render.say(render.folded("Next:     " + "\n".join(found.next), render.INDENT), err=True)
 
 
 def _document(found: Survey, *, written: bool) -> dict[str, object]:

@@ -29,7 +29,7 @@ Next:     add migrations/PROJECT/ with a first revision, and push; or: tenants c
 
 
 @click.command()
-@click.argument("tenant", nargs=-1)
+@click.argument("tenant", nargs=-1, shell_complete=options.names)
 @click.option("--sql", is_flag=True, help="Print the SQL of the pending revisions.")
 @click.option("--check", is_flag=True, help="Exit with 3 if something is pending.")
 @options.incompatible
@@ -49,11 +49,11 @@ def plan(tenant: tuple[str, ...], sql: bool, check: bool, incompatible: Policy |
         answers = [_plan_document(found, texts.get(found.tenant), told.get(found.tenant, ())) for found in survey.plans]
         render.answer({"plans": answers})
     elif not survey.plans:
-        click.echo(NOTHING_YET)
+        render.say(NOTHING_YET)
     else:
         _show_plans(survey.plans, texts if sql else None, told)
         if incompatible is not Policy.OFF and None in told.values():
-            click.echo(compatibility.MISSING, err=True)
+            render.say(compatibility.MISSING, err=True)
     errors = [
         found.error or compatibility.refusal(found, incompatible, told.get(found.tenant)) for found in survey.plans
     ]
@@ -62,7 +62,7 @@ def plan(tenant: tuple[str, ...], sql: bool, check: bool, incompatible: Policy |
     if check and pending and not error:
         error = Pending(f"something is pending for {', '.join(pending)}", next="tenants deploy")
     if error:
-        click.echo(render.failure(error), err=True)
+        render.fail(error)
     return error.exit_code if error else 0
 
 
@@ -75,7 +75,7 @@ def _show_plans(plans: Sequence[Plan], texts: Mapping[str, str] | None, told: Ma
         rows += [(found.tenant, text) for text in (found, *lines)]
         if texts and found.tenant in texts:
             head = "\n".join(f"-- {render.folded(line, '-- ')}" for line in (f"tenant {found.tenant}", *lines))
-            click.echo(f"{head}\n{printable(texts[found.tenant])}")
+            render.say(f"{head}\n{printable(texts[found.tenant])}")
     if texts is None:
         render.table(("TENANT", "PLAN"), rows)
 
@@ -100,7 +100,7 @@ def _findings(found: Findings | None) -> list[dict[str, str | None]] | None:
 
 
 @click.command()
-@click.argument("tenant", nargs=-1)
+@click.argument("tenant", nargs=-1, shell_complete=options.names)
 @options.incompatible
 @options.timeout_of_migrations
 @options.wait
@@ -146,12 +146,12 @@ def rehearse(tenant: tuple[str, ...], incompatible: Policy | None, timeout: floa
     if as_json:
         render.answer({"rehearsals": answers})
     for error in failed:
-        click.echo(render.failure(error), err=True)
+        render.fail(error)
     return failed[0].exit_code if failed else 0
 
 
 @click.command()
-@click.argument("tenant", nargs=-1)
+@click.argument("tenant", nargs=-1, shell_complete=options.names)
 @options.no_snapshot
 @options.rehearsal
 @options.rehearsal_limit
@@ -197,10 +197,10 @@ def deploy(
         for result in results:
             _show(result)
         if not results:
-            click.echo(NOTHING_YET)
+            render.say(NOTHING_YET)
     failed = [result.error for result in results if result.error]
     if failed and not as_json:
-        click.echo(render.failure(failed[-1], lead="", release="the old one goes on serving"), err=True)
+        render.fail(failed[-1], lead="", release="the old one goes on serving")
     return failed[0].exit_code if failed else 0
 
 
@@ -223,11 +223,11 @@ def _show(result: Result) -> None:
     name = result.tenant
     if result.outcome == "migrated":
         undo = f" Undo: tenants undo {name}" if result.snapshot else ""
-        click.echo(f"{name}   migrated to {result.end} in {result.seconds:.1f} s.{undo}")
+        render.say(f"{name}   migrated to {result.end} in {result.seconds:.1f} s.{undo}", colour="green")
     elif result.outcome == "skipped" and result.why.startswith("not tried"):
-        click.echo(f"{name}   {result.why}; it is at {result.end or 'nothing yet'}")
+        render.say(f"{name}   {result.why}; it is at {result.end or 'nothing yet'}")
     if result.created and result.outcome != "failed":
-        click.echo(f"{name}   has no login yet. The app's DATABASE_URL comes from: tenants login {name}")
+        render.say(f"{name}   has no login yet. The app's DATABASE_URL comes from: tenants login {name}")
 
 
 @click.command()
@@ -244,16 +244,16 @@ def live(as_json: bool) -> None:
     if as_json:
         render.answer({"live": marked})
     for name in [] if as_json else marked:
-        click.echo(f"{name}   is live with {access.settings.git_rev}")
+        render.say(f"{name}   is live with {access.settings.git_rev}")
 
 
 def _take_bridges_down(access: Access) -> None:
     try:
         if count := catalog.take_bridges_down(access.connection):
-            click.echo(f"{access.own}   {count} views in the place of its tables are taken down", err=True)
+            render.say(f"{access.own}   {count} views in the place of its tables are taken down", err=True)
     except postgres.DatabaseError as error:  # no reason to fail a release that serves
         why = printable(postgres.error_text(error))
-        click.echo(f"{access.own}   views in the place of its tables stay: {why}", err=True)
+        render.say(f"{access.own}   views in the place of its tables stay: {why}", err=True)
 
 
 COMMANDS = (plan, rehearse, deploy, live)

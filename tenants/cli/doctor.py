@@ -18,7 +18,7 @@ COLOURS = {State.OK: "green", State.WARNING: "yellow", State.WRONG: "red"}
 
 
 @click.command()
-@click.argument("tenant", nargs=-1)
+@click.argument("tenant", nargs=-1, shell_complete=options.names)
 @options.as_json
 def doctor(tenant: tuple[str, ...], as_json: bool) -> int:
     """Look at everything that the other commands need, and say what to do where something is missing.
@@ -41,15 +41,14 @@ def doctor(tenant: tuple[str, ...], as_json: bool) -> int:
     error = Pending(
         f"{counted(len(wrong), 'thing')} to be mended", next="each line above says how; then: tenants doctor"
     )
-    click.echo(render.failure(error), err=True)
+    render.fail(error)
     return error.exit_code
 
 
 def _show(check: Check) -> None:
-    state = render.coloured(f"{check.state:<8}", COLOURS.get(check.state))
-    click.echo(f"{state}  {check.name:<12} {render.folded(check.message, ' ' * 23)}")
-    if check.next:
-        click.echo(f"{' ' * 23}{render.folded(check.next, ' ' * 23)}")
+    told = "\n".join(filter(None, (check.message, check.next)))
+    text = render.folded(f"{check.state:<8}  {check.name:<12} {told}", " " * 23)
+    render.say(text, colour=COLOURS.get(check.state), upto=8)
 
 
 COMMANDS = (doctor,)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import click
 
+from tenants.cli import screen
 from tenants.core.compatibility import Policy
 from tenants.core.errors import UsageError
 from tenants.core.settings import Settings
 from tenants.core.units import bytes_in
+from tenants.edges import postgres
 from tenants.usecases import locks, pipeline
-from tenants.usecases.access import Access, open_access
+from tenants.usecases.access import Access, open_access, recognise
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document on standard output.")
 
@@ -30,6 +32,19 @@ def _moment(_: click.Context, __: click.Parameter, value: str | None) -> datetim
 
 
 at = click.option("--at", callback=_moment, metavar="TIME", help="The newest snapshot that was there at that time.")
+
+TAB_SECONDS = 2
+"""Who presses Tab does not wait longer."""
+
+
+def names(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    """The names of tenants, for a shell that completes one; none where they cannot be had at once, without a word."""
+    with suppress(Exception):
+        settings = Settings.read(os.environ)
+        with postgres.connect(settings.database, "tenants completes", seconds=TAB_SECONDS) as connection:
+            return [name for name in recognise(settings, connection).entries() if name.startswith(incomplete)]
+    return []
+
 
 wait = click.option(
     "--wait",
@@ -119,4 +134,7 @@ def access(purpose: str, identity: Path | None = None) -> Iterator[Access]:
     """The settings of the environment, and a connection with them."""
     settings = Settings.read(os.environ)
     with open_access(replace(settings, identity=identity or settings.identity), purpose) as opened:
-        yield opened
+        try:
+            yield opened
+        finally:
+            screen.settle()

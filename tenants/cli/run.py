@@ -35,7 +35,7 @@ class _BehindDashes(click.Command):
 
 
 @click.command(cls=_BehindDashes)
-@click.argument("tenant", nargs=-1)
+@click.argument("tenant", nargs=-1, shell_complete=options.names)
 @options.no_snapshot
 @options.rehearsal
 @options.rehearsal_limit
@@ -95,9 +95,9 @@ def run(
     if as_json:
         render.answer(_document(result, command), in_a_line=elsewhere)
     elif not result.error:
-        click.echo(_last_words(result), err=elsewhere)
+        render.say(_last_words(result), err=elsewhere)
     if result.error and not as_json:
-        click.echo(render.failure(result.error, lead="", release="the old one goes on serving"), err=True)
+        render.fail(result.error, lead="", release="the old one goes on serving")
     return result.error.exit_code if result.error else 0
 
 
@@ -147,7 +147,7 @@ class _Elsewhere:
         self._read = b""
 
     def __call__(self, where: Where, environment: Mapping[str, str], seconds: float) -> Answer:
-        click.echo(json.dumps({"run": where, "environment": dict(environment)}))
+        render.say(json.dumps({"run": where, "environment": dict(environment)}))
         sys.stdout.flush()
         try:
             line = self._line(time.monotonic() + seconds)

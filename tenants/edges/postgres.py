@@ -45,14 +45,14 @@ STATEMENT_SECONDS = 60
 
 
 @contextmanager
-def connect(url: DatabaseUrl, purpose: str) -> Iterator[Connection]:
+def connect(url: DatabaseUrl, purpose: str, *, seconds: int = CONNECT_SECONDS) -> Iterator[Connection]:
     """A session of ours in autocommit, named `purpose` (63 bytes at most). Raises SettingsError if there is none."""
     try:
         connection = psycopg.connect(
             url.text,
             autocommit=True,
             application_name=purpose,
-            connect_timeout=CONNECT_SECONDS,
+            connect_timeout=seconds,
             options=f"-c search_path=pg_catalog -c lock_timeout=5s -c statement_timeout={STATEMENT_SECONDS}s"
             " -c client_min_messages=warning -c client_encoding=UTF8",
         )

@@ -35,4 +35,4 @@ def tell_never(access: Access, names: Sequence[str], tell: Tell) -> None:
         ago = age((datetime.now(UTC) - when).total_seconds())
         to = f" to {revision}" if revision else ""
         words = f"the release that it was migrated{to} for, {ago} ago, was never marked as live"
-        tell(Event(name, "plan", f"{words}. Undo: tenants undo {name}"))
+        tell(Event(name, "plan", f"{words}. Undo: tenants undo {name}", warning=True))

@@ -139,6 +139,7 @@ class Pipeline:
     @contextmanager
     def _stage(self, stage: Stage) -> Iterator[None]:
         self.stage, began = stage, time.monotonic()
+        self.tell(Event(self.plan.tenant, stage, "…", live=True))
         try:
             yield
         finally:

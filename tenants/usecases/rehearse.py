@@ -16,7 +16,7 @@ from pathlib import Path
 from tenants.core.contents import Contents
 from tenants.core.effects import Effects
 from tenants.core.errors import ProgramError, Refused, SnapshotError, TenantsError, WrongIdentity
-from tenants.core.events import Event, Tell
+from tenants.core.events import Event, Tell, unheard, watched
 from tenants.core.manifest import Manifest
 from tenants.core.names import EXTENSIONS_SCHEMA, quoted
 from tenants.core.plan import Plan
@@ -41,8 +41,9 @@ def rehearse(
     Raises RevisionFailed if a revision does, SnapshotError if the copy cannot be made, and Refused if none may be.
     """
     name, began = plan.tenant, time.monotonic()
-    with copied(access, plan, url, manifest, timeout) as copy:
+    with copied(access, plan, url, manifest, timeout, tell) as copy:
         made = time.monotonic() - began
+        tell(Event(name, "rehearse", "the revisions run on the copy …", live=True))
         ran = _run_on(
             access,
             plan,
@@ -117,6 +118,7 @@ def copied(
     url: DatabaseUrl,
     manifest: Manifest | None,
     timeout: float,
+    tell: Tell = unheard,
     *,
     without: str | None = None,
 ) -> Iterator[DatabaseUrl]:
@@ -140,6 +142,7 @@ def copied(
             pieces = archives.archive(require_store(access.settings), manifest, identity)
         else:
             pieces = archives.dumping(client, reading, name)
+        pieces = watched(pieces, tell, name, "rehearse", "copied", manifest.raw_size if manifest else None)
         options = ["--no-owner", "--no-acl"]
         try:
             try:

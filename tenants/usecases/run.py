@@ -191,7 +191,7 @@ class _Run(Pipeline):
         access, name, began, before = self.access, self.plan.tenant, time.monotonic(), self._fingerprint()
         without = f"tenants run {name} {rehearse.WITHOUT} -- …"
         try:
-            with rehearse.copied(access, self.plan, url, manifest, timeout, without=without) as copy:
+            with rehearse.copied(access, self.plan, url, manifest, timeout, self.tell, without=without) as copy:
                 made = time.monotonic() - began
                 if access.own:  # the role of a room may do so for itself
                     with postgres.connect(copy, "tenants rehearse") as there:

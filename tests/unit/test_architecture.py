@@ -145,6 +145,11 @@ def test_the_library_never_prints_or_asks() -> None:
             )
 
 
+def test_one_module_writes_what_people_see_and_makes_it_harmless() -> None:
+    writers = {m for m in FILES if ring(m) == "cli" and called(m) & {"click.echo", "click.secho", "print"}}
+    assert writers == {"tenants.cli.screen"}
+
+
 @pytest.mark.parametrize("module", sorted(FILES))
 def test_a_module_is_one_thought(module: str) -> None:
     assert len(FILES[module].read_text("utf-8").splitlines()) <= 400

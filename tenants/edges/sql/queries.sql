@@ -337,6 +337,13 @@ SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint AS bytes
 FROM pg_class c
 WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('r', 'm');
 
+-- name: noted_size
+-- About how many bytes the rows of a schema are, as it was noted down when somebody last looked; no table is touched.
+SELECT coalesce(sum(greatest(c.relpages + coalesce(t.relpages, 0), 0)), 0)::bigint
+       * current_setting('block_size')::int AS bytes
+FROM pg_class c LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
+WHERE c.relnamespace = to_regnamespace(%(schema)s) AND c.relkind = 'r';
+
 -- name: forced
 -- How many tables of a schema have policies that bind their owner as well.
 SELECT count(*) AS count FROM pg_class c
