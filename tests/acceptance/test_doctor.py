@@ -70,6 +70,16 @@ def test_it_works_with_anything_missing(place: Place, wrong: bool) -> None:
     assert re.search(r"^Next: +\S", done.err, re.MULTILINE)
 
 
+@pytest.mark.own_process
+def test_a_check_that_faints_says_so_and_the_others_are_made(place: Place) -> None:
+    bug = "import tenants.edges.sandbox as sandbox\nsandbox.confinement = lambda: {}['s3cret']\n"
+    (place.folder / "sitecustomize.py").write_text(bug)
+    done = place.tenants("doctor", "--json", PYTHONPATH=str(place.folder))
+    assert done.code == 0, done.said
+    assert found(done, "sandbox", "unknown") == ["this could not be looked at: KeyError"]
+    assert found(done, "store", "ok") and found(done, "tenants", "ok")
+
+
 def test_the_superusers_password_in_a_tenants_app_is_wrong(place: Place) -> None:
     place.fruits("")
     place.tenants("create", "fruits")
