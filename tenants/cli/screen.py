@@ -137,4 +137,5 @@ def how_far(done: int | None, total: int | None, took: float, *, about: bool = F
     if took < 0.5 or not done:
         return text
     text += f", {size(round(done / took))}/s"
-    return f"{text}, {seconds(max(1.0, (total - done) * took / done))} left" if total and total > done else text
+    left = max(1, round((total - done) * took / done)) if total else 0
+    return f"{text}, {f'{left} s' if left < 120 else seconds(left)} left" if total and total > done else text

@@ -73,7 +73,7 @@ def trusted(url: DatabaseUrl, user: str) -> bool | None:
     """Whether the server lets `user` in without a password, from here; None if it cannot be told."""
     try:
         without = url.as_login(user, "").text
-        psycopg.connect(without, password="", passfile="/dev/null", connect_timeout=CONNECT_SECONDS).close()
+        psycopg.connect(without, password="", passfile="/dev/null/none", connect_timeout=CONNECT_SECONDS).close()
     except psycopg.Error as error:
         return False if "password" in str(error) else None
     return True

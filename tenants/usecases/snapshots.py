@@ -182,8 +182,10 @@ def _stored(
 
 
 def _guess(access: Access, schema: str) -> int | None:
-    """About how many bytes the schema will be in an archive, by what VACUUM and ANALYZE have noted down."""
-    return int(postgres.scalar(access.connection, "noted_size", schema=quoted(schema)) or 0) or None
+    """About how many bytes the schema will be in an archive; None where it cannot be told at once."""
+    with suppress(postgres.DatabaseError):
+        return int(postgres.scalar(access.connection, "size_of_rows", schema=quoted(schema))) or None
+    return None
 
 
 def _take_back(store: Store, key: str) -> None:

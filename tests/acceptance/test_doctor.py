@@ -38,8 +38,8 @@ def test_where_all_is_well_it_says_so_and_leaves_nothing(place: Place, bucket: B
     ]
     assert bucket.keys() == before
     assert found(done, "tenants") == ["1 tenant can be deployed"]
-    lines = place.tenants("doctor", "fruits").out.splitlines()
-    assert "ok        tenants      fruits: up to date at 0001" in lines
+    done = place.tenants("doctor", "fruits")
+    assert "ok        tenants      fruits: up to date at 0001" in done.out.splitlines() and done.err == ""
 
 
 @pytest.mark.parametrize("wrong", [False, True], ids=["nothing is there", "all of it is wrong"])

@@ -337,11 +337,13 @@ SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint AS bytes
 FROM pg_class c
 WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('r', 'm');
 
--- name: noted_size
--- About how many bytes the rows of a schema are, as it was noted down when somebody last looked; no table is touched.
-SELECT coalesce(sum(greatest(c.relpages + coalesce(t.relpages, 0), 0)), 0)::bigint
-       * current_setting('block_size')::int AS bytes
-FROM pg_class c LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
+-- name: size_of_rows
+-- About how many bytes the rows of a schema are. Where a session keeps everybody from looking at a table, it is what
+-- vacuum has noted down.
+SELECT coalesce(sum(CASE WHEN EXISTS (SELECT FROM pg_locks l WHERE l.relation = p.oid AND l.mode = 'AccessExclusiveLock')
+                         THEN greatest(p.relpages, 0) * current_setting('block_size')::bigint
+                         ELSE pg_relation_size(p.oid) END), 0)::bigint AS bytes
+FROM pg_class c JOIN pg_class p ON p.oid IN (c.oid, c.reltoastrelid)
 WHERE c.relnamespace = to_regnamespace(%(schema)s) AND c.relkind = 'r';
 
 -- name: forced
