@@ -139,11 +139,13 @@ class Server:
         self.app(name)["config"].pop(key, None)
         self.restart(name)
 
-    def do_letsencrypt_enable(self, arguments: list[str]) -> None:
-        self.app(*shaped(arguments, "APP"))
+    def do_letsencrypt_set(self, arguments: list[str]) -> None:
+        self.app(shaped(arguments, "APP email ADDRESS")[0])["email"] = arguments[2]
 
-    def do_domains_set(self, arguments: list[str]) -> None:
-        self.app(shaped(arguments, "APP DOMAIN")[0])
+    def do_letsencrypt_enable(self, arguments: list[str]) -> None:
+        (name,) = shaped(arguments, "APP")
+        if "dokku-letsencrypt" not in self.state["plugins"] or "email" not in self.app(name):
+            refuse("the plugin letsencrypt, or its email, is missing")
 
     def do_enter(self, arguments: list[str]) -> None:
         name, process, *command = arguments
@@ -170,13 +172,15 @@ class Server:
             refuse("execution of predeploy script failed")
         shutil.rmtree(WORLD / "apps" / name, ignore_errors=True)
         new.rename(WORLD / "apps" / name)
+        self.app(name)["config"]["GIT_REV"] = commit
         self.restart(name)
         if "postdeploy" in scripts:
             self.run(name, *shlex.split(scripts["postdeploy"]))
         print(f"=====> Application deployed: {name}", flush=True)
 
     def run(self, folder: str, *command: str, **more: str) -> int:
-        environment = {"PATH": os.environ["WALK_PATH"], "LC_ALL": "C.UTF-8", "WALK": str(WORLD)}
+        environment = {"PATH": os.environ["WALK_PATH"], "LC_ALL": "C.UTF-8"}
+        environment |= {name: value for name, value in os.environ.items() if name.startswith("WALK")}
         environment |= self.app(folder.removesuffix(".new"))["config"]
         return subprocess.run(command, cwd=WORLD / "apps" / folder, env=environment | more, check=False).returncode
 
@@ -202,6 +206,7 @@ class Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             app["port"] = probe.getsockname()[1]
+        (WORLD / f"{name}.url").write_text(f"http://127.0.0.1:{app['port']}")
         environment = {"PATH": os.environ["WALK_PATH"], **app["config"], "PORT": str(app["port"])}
         with (WORLD / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, stdin=log)
@@ -218,6 +223,13 @@ class Server:
     # docker …, ssh …
 
     def docker(self, arguments: list[str]) -> None:
+        if arguments[0] == "cp":
+            _, file, where = shaped(arguments, "cp FILE WHERE")
+            container, _, folder = where.partition(":/app/")
+            name = container.removesuffix(".agent.1")
+            self.app(name)
+            shutil.copy(file, WORLD / "apps" / name / folder)
+            return
         alias, network, container = shaped(arguments, "network connect --alias ALIAS NETWORK CONTAINER")[3:]
         name = container.removeprefix("dokku.postgres.")
         if alias != f"dokku-postgres-{name}":

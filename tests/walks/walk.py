@@ -13,9 +13,10 @@ yes.
 
 from __future__ import annotations
 
+import json
 import os
 import re
-import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +25,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from support import TENANTS, Bucket, Database
+import forked
+from support import REPOSITORY, TENANTS, Bucket, Database
 
 HERE = Path(__file__).parent
 FENCE = re.compile(r"(?:<!-- (?P<note>[^>]*) -->\n+)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -43,19 +45,6 @@ VARIABLE = (
     (r"\b[0-9.]+ (ms|s|B|kB|MB)\b", "FIGURE"),
     (r" +", " "),
 )
-
-TENANTS_SHIM = """\
-#!/bin/bash
-case "$1" in undo|drop) set -- "$@" --yes;; esac
-{tenants} "$@" | tee "$WALK/out.$$"
-code=${{PIPESTATUS[0]}}
-sed -nE 's/^DATABASE_URL=//p' "$WALK/out.$$" | tail -n 1 > "$WALK/url.new"
-if [ -s "$WALK/url.new" ]; then mv "$WALK/url.new" "$WALK/url"; fi
-grep -oE '{id}' "$WALK/out.$$" | tail -n 1 > "$WALK/id.new"
-if [ -s "$WALK/id.new" ]; then mv "$WALK/id.new" "$WALK/id"; fi
-rm "$WALK/out.$$"
-exit "$code"
-"""
 
 
 @dataclass(frozen=True)
@@ -88,8 +77,9 @@ class Walk:
         self.programs.mkdir()
         self.bucket = bucket
         for program in ("dokku", "docker", "sudo", "ssh"):
-            self._program(program, f'#!/bin/sh\nexec "{sys.executable}" -I "{HERE}/dokku.py" {program} "$@"\n')
-        self._program("tenants", TENANTS_SHIM.format(tenants=TENANTS, id=ID))
+            self._program(program, f"dokku.py {program}")
+        self._program("tenants", "tenants.py")
+        (folder / "forked").write_text(forked.server())
         where = os.pathsep.join([str(self.programs), *path, str(Path(TENANTS).parent), os.environ["PATH"]])
         self.environment = {
             **{name: value for name, value in os.environ.items() if OF_THE_MACHINE.search(name)},
@@ -99,6 +89,7 @@ class Walk:
             "HOME": str(folder),
             "LC_ALL": "C.UTF-8",
             "WALK_ADMIN": database.url,
+            "WALK_TENANTS": TENANTS,
             "GIT_SSH": str(self.programs / "ssh"),
             **{f"GIT_{who}_{what}": "somebody" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
             "GIT_CONFIG_NOSYSTEM": "1",
@@ -109,7 +100,11 @@ class Walk:
         self.replacements = {
             "https://<account>.r2.cloudflarestorage.com": bucket.endpoint,
             "https://<location>.your-objectstorage.com": bucket.endpoint,
+            "<location>": "auto",
             "db-backups": bucket.name,
+            "https://fruits.example.com": '$(cat "$WALK/fruits.url")',
+            "https://github.com/dokku-tenants/dokku-tenants": str(REPOSITORY),
+            "https://hc-ping.com/<uuid>": bucket.endpoint,
             "<ip>": "server",
             "<key>": bucket.environment["AWS_ACCESS_KEY_ID"],
             "<secret>": bucket.environment["AWS_SECRET_ACCESS_KEY"],
@@ -117,9 +112,20 @@ class Walk:
             "20261123T072214Z-kx3p9a": '"$(cat "$WALK/id")"',
         }
 
-    def _program(self, name: str, text: str) -> None:
-        (self.programs / name).write_text(text)
+    def _program(self, name: str, script: str) -> None:
+        (self.programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" -I {HERE}/{script} "$@"\n')
         (self.programs / name).chmod(0o755)
+
+    def serving(self, *linked: str) -> None:
+        """It begins with a control app that serves, and apps of these names that are linked, as superusers."""
+        (self.folder / "apps" / "control").mkdir(parents=True)
+        shutil.copy(REPOSITORY / "Procfile", self.folder / "apps" / "control")
+        config = {**self.admin, **self.bucket.environment}
+        app = {"config": self.admin, "network": None, "link": "db", "pid": None, "port": None}
+        apps = {**dict.fromkeys(linked, app), "control": app | {"config": config}}
+        services = {"db": {"networks": ["tenants"], "ever": ["tenants"]}}
+        state = {"apps": apps, "services": services, "networks": ["tenants"], "plugins": ["dokku-postgres"]}
+        (self.folder / "server.json").write_text(json.dumps(state))
 
     def type(self, page: str, more: Mapping[str, str] | None = None) -> None:
         """Type all that the page tells to type; it has to do and to print what the page says."""
@@ -171,9 +177,3 @@ class Walk:
             if wanted in ("", "…"):
                 continue
             assert any(wanted in line for line in lines), f"it does not say “{line}”:\n{printed}"
-
-
-def shell_of(page: str) -> list[list[str]]:
-    """All commands that a page shows to be typed, run here or not."""
-    text = "\n".join(block.text for block in blocks(page) if block.kind == "shell")
-    return [shlex.split(line, comments=True) for line in text.replace("\\\n", " ").splitlines() if line.strip()]
