@@ -34,6 +34,8 @@ MODULES = {
     "author": ("init",),
     "completion": ("completion",),
     "doctor": ("doctor",),
+    "audit": ("audit", "status"),
+    "author": ("init", "revision"),
     "deploy": ("plan", "rehearse", "deploy", "live"),
     "provision": (
         *("create", "apply", "login", "rotate", "reader", "extension"),

@@ -1,14 +1,24 @@
-"""init."""
+"""init, revision."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
 from tenants.cli import options, render
+from tenants.core import models as modelling
+from tenants.core.errors import UsageError
+from tenants.core.newrevision import Body
+from tenants.core.settings import read_migrations
+from tenants.edges import worktree
+from tenants.usecases import autogenerate as autogenerates
 from tenants.usecases import init as inits
+from tenants.usecases import revision as writing
+from tenants.usecases.autogenerate import Difference
 from tenants.usecases.init import Survey
+from tenants.usecases.revision import Place, Written
 
 
 @click.command()
@@ -63,4 +73,72 @@ def _document(found: Survey, *, written: bool) -> dict[str, object]:
     }
 
 
-COMMANDS = (init,)
+@click.command()
+@click.argument("project", required=False)
+@click.option("-m", "--message", required=True, help="What it does, in a few words.")
+@click.option("--sql/--python", default=None, help="The language. [default: SQL, unless all of the folder is Python]")
+@click.option("--autogenerate", is_flag=True, help="Write what SQLAlchemy's models have that the schema has not.")
+@click.option(
+    "--models", metavar="MODULE:METADATA", help="Where they are. [default: that of [tool.tenants] in pyproject.toml]"
+)
+@options.wait
+@options.as_json
+def revision(
+    project: str | None,
+    message: str,
+    sql: bool | None,
+    autogenerate: bool,
+    models: str | None,
+    wait: float,
+    as_json: bool,
+) -> None:
+    """Write the next revision of a project, named as its folder has it.
+
+    It needs no DATABASE_URL, but for --autogenerate: that compares the models with the tenant's schema, which has to be
+    at the head of the folder. With an admin's URL and no such tenant, as on a laptop, the revisions run in a scratch
+    database first.
+    """
+    if sql and autogenerate:
+        raise UsageError("what is generated is Python", next="leave --sql out, or write the file yourself")
+    if models and not autogenerate:
+        raise UsageError("--models is for --autogenerate", next="add --autogenerate, or leave it out")
+    where = writing.place(read_migrations(os.environ), project)
+    found: Difference | None = None
+    if autogenerate:
+        named = modelling.which(models, worktree.read(Path(), "pyproject.toml"))
+        with options.access("revision") as access:
+            found = autogenerates.compare(access, where, named, render.Progress(), wait=wait)
+    body: Body | None = found.body if found else None
+    nothing = found is not None and body is None
+    python = True if autogenerate else None if sql is None else not sql
+    done = None if nothing else writing.write(where, message, python=python, body=body)
+    if as_json:
+        render.answer(_revision_document(where, done, found))
+        return
+    for note in found.notes if found else ():
+        click.echo(render.folded(f"Note:     {note}", render.INDENT), err=True)
+    if done is None:
+        assert found
+        click.echo(f"no difference between the models and {found.compared}; nothing was written")
+        return
+    click.echo(_from_here(done.path))
+    names = where.project or ""
+    look = "look through it" if found else "write into it what is to be done"
+    click.echo(f"Next:     {look}; then: tenants plan {names}".rstrip(), err=True)
+
+
+def _from_here(path: Path) -> str:
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _revision_document(where: Place, done: Written | None, found: Difference | None) -> dict[str, object]:
+    return {
+        "project": where.project,
+        "revision": done.made.id if done else None,
+        "follows": done.made.follows if done else None,
+        "file": str(done.path) if done else None,
+        "notes": list(found.notes) if found else [],
+    }
+
+
+COMMANDS = (init, revision)

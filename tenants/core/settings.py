@@ -183,6 +183,7 @@ def read_recipients(environment: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def read_migrations(environment: Mapping[str, str]) -> Path:
+    """Where the revisions are; that alone needs no DATABASE_URL."""
     return Path(environment.get("TENANTS_MIGRATIONS", "").strip() or "migrations").absolute()
 
 

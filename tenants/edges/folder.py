@@ -27,7 +27,7 @@ def look(folder: Path) -> Migrations:
     if not folder.is_dir():
         raise SettingsError(
             f"there is no folder of migrations at {folder}",
-            next="make one (mkdir -p migrations/PROJECT), or say where it is: TENANTS_MIGRATIONS=path",
+            next="make one (tenants init, or mkdir -p migrations/PROJECT), or say where it is: TENANTS_MIGRATIONS=path",
         )
     if own := _revisions_in(folder):
         return Migrations(folder, _within(folder, own), {})
@@ -54,8 +54,8 @@ def _revision_files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.iterdir() if sources.is_revision(file.name) and file.is_file())
 
 
-def history(folder: Path) -> History:
-    """The revisions of one project. Raises HistoryError."""
+def texts(folder: Path) -> list[tuple[str, str]]:
+    """The names and texts of the revisions of one project. Raises HistoryError."""
     texts = []
     for file in _revision_files(folder):
         try:
@@ -64,4 +64,9 @@ def history(folder: Path) -> History:
             reason = error.strerror or str(error)
             raise HistoryError(f"{file.name}: cannot be read: {reason}", next="check its permissions") from None
         texts.append((file.name, sources.decode(file.name, content)))
-    return History.of(sources.revisions(texts))
+    return texts
+
+
+def history(folder: Path) -> History:
+    """The revisions of one project. Raises HistoryError."""
+    return History.of(sources.revisions(texts(folder)))

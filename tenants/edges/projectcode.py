@@ -40,6 +40,8 @@ class Ran:
     """On tables that were there before, if it was asked to watch."""
     failure: dict[str, str | None] | None = None
     sql: str = ""
+    script: dict[str, str] | None = None
+    """What a comparison of models has come to: what a revision would do, empty if there is no difference."""
     output: str = ""
     """The end of what it printed."""
     attempts: int = 1
@@ -51,6 +53,7 @@ def run(
     environment: Mapping[str, str],
     readable: Sequence[str],
     hidden: Sequence[str],
+    listed: Sequence[str] = (),
     folder: str | None,
     seconds: float,
     secrets: Sequence[str] = (),
@@ -67,6 +70,7 @@ def run(
             environment=environment,
             readable=readable,
             hidden=hidden,
+            listed=listed,
             folder=folder,
             stdin=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -147,6 +151,9 @@ class _Ear:
             ran.effects.append(Effects.of(event))
         elif kind == "sql":
             ran.sql = self.text(event["text"], _TOTAL)
+        elif kind == "script":
+            names = ("upgrade", "downgrade", "imports", "notes")
+            ran.script = {name: self.text(event[name], _TOTAL) for name in names}
         elif kind == "failed":
             ran.failure = {
                 name: None if event.get(name) is None else self.text(event[name], 4000)

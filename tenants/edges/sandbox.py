@@ -139,6 +139,7 @@ def start(
     environment: Mapping[str, str],
     readable: Iterable[str] = (),
     hidden: Iterable[str] = (),
+    listed: Iterable[str] = (),
     folder: str | None = None,
     stdin: int | IO[bytes] = subprocess.DEVNULL,
     stdout: int | IO[bytes] = subprocess.PIPE,
@@ -148,7 +149,7 @@ def start(
     """Start a confined program. On leaving the block it and everything it started are dead, and its folder is gone.
 
     `readable` are paths that it may read beside the system's and Python's own; `hidden` ones it may not, wherever they
-    are; `folder` is where it starts.
+    are; of `listed` ones it sees the names of what lies below, hidden or not; `folder` is where it starts.
     """
     how = confinement()
     _become_subreaper()
@@ -163,6 +164,7 @@ def start(
             "uid": how.uid,
             "parent": os.getpid(),
             "landlock": how.landlock,
+            "list": list(listed),
             "read": visible([*_SYSTEM, *_python(), *readable], hidden),
             "write": [*_DEVICES, scratch],
         }
