@@ -31,7 +31,6 @@ MODULES = {
     "adopt": ("adopt",),
     "agent": ("nightly", "agent"),
     "audit": ("audit",),
-    "author": ("init",),
     "completion": ("completion",),
     "doctor": ("doctor",),
     "audit": ("audit", "status"),

@@ -189,14 +189,37 @@ def scram_verifier(connection: Connection, role: str, password: str) -> str:
     return connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
 
 
-def read_heads(connection: Connection, schema: str) -> tuple[str, ...]:
-    """The rows of `alembic_version`, sorted.
+@dataclass(frozen=True)
+class VersionTable:
+    """Where a tool keeps what it has run."""
+
+    name: str
+    column: str
+    many: int
+    """More rows than that are nothing that the tool wrote."""
+
+
+ALEMBIC = VersionTable("alembic_version", "version_num", MAX_HEADS)
+DBMATE = VersionTable("schema_migrations", "version", 10_000)
+
+
+def schemas(
+    connection: Connection, names: Sequence[str], table: VersionTable = ALEMBIC, *, owned: bool = True
+) -> list[Row]:
+    """What the statement of that name tells of the schemas and of that table in each. `owned`: the schema's owner must
+    own it, as in a tenant's schema."""
+    return rows(connection, "schemas", names=names, table=table.name, column=table.column, owned=owned)
+
+
+def read_heads(connection: Connection, schema: str, table: VersionTable = ALEMBIC) -> tuple[str, ...]:
+    """The rows of the version table, sorted.
 
     COPY reads a plain table's rows and does nothing else: it plans no query, so that neither a view nor a rule, a cast,
     a policy or the expression of an index can make a tenant's function run as us. It refuses all that is not a table.
-    Call it after the statement `schemas` has found nothing wrong with the table. Raises StateError.
+    Call it after `schemas` has found nothing wrong with the table. Raises StateError.
     """
-    query = compose("COPY {schema}.alembic_version (version_num) TO STDOUT", schema=schema)
+    words, name = "COPY {schema}.{table} ({column}) TO STDOUT", f"{schema}.{table.name}"
+    query = compose(words, schema=schema, table=table.name, column=table.column)
     heads: list[str] = []
     try:
         with connection.transaction(), connection.cursor() as cursor:
@@ -204,18 +227,18 @@ def read_heads(connection: Connection, schema: str) -> tuple[str, ...]:
             with cursor.copy(query) as copy:
                 for (head,) in copy.rows():
                     heads.append(str(head or ""))
-                    if len(heads) > MAX_HEADS or len(heads[-1]) > MAX_LENGTH:
+                    if len(heads) > table.many or len(heads[-1]) > MAX_LENGTH:
                         raise StateError(
-                            f"{schema}.alembic_version holds what Alembic does not write: more rows, or longer ones",
+                            f"{name} holds what its tool does not write: more rows, or longer ones",
                             next=f"put the table back: tenants restore {schema}",
                         )
     except pg.LockNotAvailable:
         raise Unreadable(
-            f"{schema}.alembic_version is locked by another session",
+            f"{name} is locked by another session",
             next="find it: SELECT pid, usename, application_name FROM pg_stat_activity WHERE state <> 'idle'",
         ) from None
     except psycopg.Error as error:
-        raise Unreadable(f"{schema}.alembic_version cannot be read: {printable(error_text(error))}") from None
+        raise Unreadable(f"{name} cannot be read: {printable(error_text(error))}") from None
     return tuple(sorted(filter(None, heads)))
 
 

@@ -90,7 +90,7 @@ class Access:
     def observe(self, entries: Sequence[Entry]) -> list[Observed]:
         """Look at the schemas: catalogs, and the version tables that are what they have to be. Writes nothing."""
         names = [entry.name for entry in entries]
-        found = {row["name"]: row for row in postgres.rows(self.connection, "schemas", names=names)}
+        found = {row["name"]: row for row in postgres.schemas(self.connection, names)}
         remembered = records.remembered_heads(self.connection, names) if catalog.version(self.connection) else {}
         observed = []
         for entry in entries:

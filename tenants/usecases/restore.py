@@ -131,7 +131,7 @@ def put_back(
         )
     tell(Event(name, "restore", f"checking {source.what}: {source.revision}"))
     listing = _listing(client, source, name, tell)
-    before = postgres.rows(access.connection, "schemas", names=[name])[0]
+    before = postgres.schemas(access.connection, [name])[0]
     held = bool(before["exists"] and not before["empty"])
     heads_before = access.observe([entry])[0].current
     if held:

@@ -22,8 +22,8 @@ FROM pg_roles r
 WHERE r.rolname = current_user;
 
 -- name: schemas
--- For each of the given schemas: is it there, does it hold anything, and is its alembic_version what Alembic makes?
--- `version_fault` is what is wrong with it; it is only read where that is null.
+-- For each of the given schemas: is it there, does it hold anything, and is its version table what its tool makes?
+-- `version_fault` is what is wrong with it; it is only read where that is null. `owned`: whether the schema's owner must own it.
 SELECT wanted.name,
        n.oid IS NOT NULL AS exists,
        pg_get_userbyid(n.nspowner)::text AS owner,
@@ -40,19 +40,19 @@ SELECT wanted.name,
                                           WHEN 'f' THEN 'a foreign table' WHEN 'p' THEN 'a partitioned table'
                                           WHEN 'S' THEN 'a sequence' ELSE 'no table' END
            WHEN c.relpersistence <> 'p' THEN 'it is not a permanent table'
-           WHEN c.relowner <> n.nspowner THEN 'it belongs to ' || pg_get_userbyid(c.relowner)
+           WHEN %(owned)s::boolean AND c.relowner <> n.nspowner THEN 'it belongs to ' || pg_get_userbyid(c.relowner)
            WHEN c.relrowsecurity OR c.relforcerowsecurity THEN 'it has row level security'
            WHEN c.relhasrules THEN 'it has rules'
            WHEN EXISTS (SELECT FROM pg_inherits WHERE inhrelid = c.oid OR inhparent = c.oid) THEN 'it takes part in inheritance'
            WHEN (SELECT array_agg(attname::text) FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped)
-                <> ARRAY['version_num'] THEN 'it has other columns than version_num'
+                <> ARRAY[%(column)s::text] THEN 'it has other columns than ' || %(column)s::text
            WHEN EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
                         AND (atttypid NOT IN ('varchar'::regtype, 'text'::regtype) OR attgenerated <> ''))
-               THEN 'its column version_num is not a plain varchar'
+               THEN 'its column ' || %(column)s::text || ' is not a plain varchar'
        END AS version_fault
 FROM unnest(%(names)s::text[]) AS wanted (name)
 LEFT JOIN pg_namespace n ON n.nspname = wanted.name
-LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'alembic_version'
+LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = %(table)s::text
 ORDER BY wanted.name;
 
 -- name: names_taken
