@@ -31,11 +31,10 @@ MODULES = {
     "adopt": ("adopt",),
     "agent": ("nightly", "agent"),
     "audit": ("audit",),
-    "completion": ("completion",),
-    "doctor": ("doctor",),
-    "audit": ("audit", "status"),
     "author": ("init", "revision"),
+    "completion": ("completion",),
     "deploy": ("plan", "rehearse", "deploy", "live"),
+    "doctor": ("doctor",),
     "provision": (
         *("create", "apply", "login", "rotate", "reader", "extension"),
         *("suspend", "resume", "connect", "list", "show", "drop"),
