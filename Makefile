@@ -57,11 +57,15 @@ bench-restore: $(READY)
 bench-stalls: $(READY)
 	@$(BIN)/python -m benchmarks.stalls --rows $(ROWS) --times $(TIMES)
 
+SHELL_FILES = $(shell grep -rlI '^\#!.*sh$$' hooks)
+
 check: lint types test
 
 lint: $(READY)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
+	@$(BIN)/shfmt --diff --indent 2 --case-indent $(SHELL_FILES)
+	@$(BIN)/shellcheck $(SHELL_FILES)
 
 types: $(READY)
 	@$(BIN)/mypy

@@ -14,6 +14,7 @@ import psycopg
 
 from tenants import __version__
 from tenants.cli import faults, render, screen
+from tenants.cli import render, spoken
 from tenants.core.errors import TenantsError, UsageError
 from tenants.edges import postgres
 
@@ -35,6 +36,7 @@ MODULES = {
     "completion": ("completion",),
     "deploy": ("plan", "rehearse", "deploy", "live"),
     "doctor": ("doctor",),
+    "log": ("log",),
     "provision": (
         *("create", "apply", "login", "rotate", "reader", "extension"),
         *("suspend", "resume", "connect", "list", "show", "drop"),
@@ -85,6 +87,8 @@ def main() -> NoReturn:
     code = _run(sys.argv[1:])
     faults.close_answer()
     sys.exit(code)
+    spoken.as_called(name for names in MODULES.values() for name in names)
+    sys.exit(_run(sys.argv[1:]))
 
 
 def _terminate(*_: object) -> None:
