@@ -287,7 +287,8 @@ def test_the_apps_own_tool_runs_in_its_image_on_a_copy_and_then_live(fruits: Dok
             {**(config := fruits.config("fruits")), "OTHER_URL": config["DATABASE_URL"], "GREETING": "hello world"}
         )
     )
-    (fruits.lib / "data/tenants/services/db/env").open("a").write("TENANTS_REHEARSAL=on\n")
+    with (fruits.lib / "data/tenants/services/db/env").open("a") as env:
+        env.write("TENANTS_REHEARSAL=on\n")
     assert fruits.dokku("tenants:set", "fruits", "migrate", str(tool)).code == 0
     folder = source(tmp_path / "source", migrations__theirs="CREATE TABLE theirs ();")
     done = fruits.push("fruits", folder)
@@ -304,7 +305,7 @@ def test_the_apps_own_tool_runs_in_its_image_on_a_copy_and_then_live(fruits: Dok
     password = re.search(r":([^:@]+)@", config["DATABASE_URL"])
     assert password
     assert password[1] not in done.said + fruits.said_to_docker()
-    assert [file.name for file in tmp_path.glob("tmp*")] == [], "nothing is left behind"
+    assert [file.name for file in tmp_path.glob("tmp.*")] == [], "nothing is left behind"
 
 
 def test_an_app_that_has_no_tenant_is_left_alone(host: Dokku, tmp_path: Path) -> None:
@@ -425,6 +426,7 @@ def test_archives_come_and_go_through_pipes(fruits: Dokku) -> None:
     restore = [str(PLUGIN / "subcommands" / "restore"), "tenants:restore", "fruits", "--file", "-", "--from", "fruits"]
     done = subprocess.run(restore, env=fruits.environment, input=dump, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert list(fruits.place.glob("tmp.*")) == [], "nothing is left behind"
     assert fruits.database.sql("SELECT * FROM items", url=fruits.url("fruits")) == [("apple",)]
     done = subprocess.run(
         [*restore[:3], "--file", "/etc/passwd"], env=fruits.environment, capture_output=True, check=False
