@@ -112,7 +112,7 @@ def test_a_first_push_that_fails_leaves_no_image(host: Dokku, tmp_path: Path) ->
     host.ready()
     done = host.push("fruits", source(tmp_path / "source", migrations__0001_bad=BAD))
     assert done.code == 6, done.said
-    assert "there is none yet" in done.out
+    assert "nothing was released before" in done.out
     assert host.state()["tags"].get("dokku/fruits:latest") is None
 
 
