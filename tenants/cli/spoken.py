@@ -14,6 +14,9 @@ VARIABLE = "TENANTS_CALLED_AS"
 OTHERWISE = {"show": "info", "log": "logs", "create": "link SERVICE"}
 """The plugin's words for some of ours."""
 
+OURS_ALONE = {"agent", "init", "live", "run"}
+"""What the plugin has no command for."""
+
 
 class Spoken(io.TextIOWrapper):
     """A stream in which our commands are written as they are typed."""
@@ -32,6 +35,6 @@ class Spoken(io.TextIOWrapper):
 
 def as_called(commands: Iterable[str]) -> None:
     """From now on, speak of commands as whoever called us has them."""
-    called, names = os.environ.get(VARIABLE), list(commands)
+    called, names = os.environ.get(VARIABLE), set(commands) - OURS_ALONE
     if called and isinstance(sys.stdout, io.TextIOWrapper) and isinstance(sys.stderr, io.TextIOWrapper):
         sys.stdout, sys.stderr = Spoken(sys.stdout, called, names), Spoken(sys.stderr, called, names)

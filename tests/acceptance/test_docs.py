@@ -56,6 +56,7 @@ def without_other_programs(block: str) -> str:
 
 def test_every_variable_that_a_page_shows_is_one_that_the_code_reads() -> None:
     code = "".join(path.read_text() for path in (REPOSITORY / "tenants").rglob("*.py"))
+    code += "".join(path.read_text() for path in (REPOSITORY / "hooks").rglob("*") if path.is_file())
     for page in PAGES:
         for variable in re.findall(r"\b(TENANTS_[A-Z]+|DATABASE_URL|GIT_REV|AWS_[A-Z0-9_]+)\b", page.read_text()):
             assert variable in code or variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), variable

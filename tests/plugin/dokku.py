@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,9 @@ class Dokku:
         for name in ("config", "docker-options"):
             (plugins / "available" / name).symlink_to(STANDIN / name)
         self.use_plugn(str(STANDIN / "plugn"))
+        docker = self.place / "bin" / "docker"
+        docker.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S {STANDIN / "docker"} "$@"\n')
+        docker.chmod(0o755)
         self.service = self.lib / "services" / "postgres" / "db"
         (self.service / "backup").mkdir(parents=True)
         for name, text in {"PASSWORD": "throwaway", "DATABASE_NAME": NAME, "LINKS": ""}.items():
@@ -77,7 +81,7 @@ class Dokku:
             "PLUGIN_AVAILABLE_PATH": str(plugins / "available"),
             "PLUGIN_ENABLED_PATH": str(plugins / "enabled"),
             "PLUGIN_CORE_AVAILABLE_PATH": str(STANDIN),
-            "DOCKER_BIN": str(STANDIN / "docker"),
+            "DOCKER_BIN": str(self.place / "bin" / "docker"),
             "TENANTS_CRON_D": str(self.cron),
             "STANDIN_PLACE": str(self.place),
             "STANDIN_POSTGRES": f"127.0.0.1:{self.database.server.port}",

@@ -15,12 +15,11 @@ from plugin.dokku import COMMIT, PLUGIN, Dokku, plugn, source
 from support import Bucket, Database
 
 from tenants import __version__
-from tenants.cli import MODULES
+from tenants.cli import MODULES, spoken
 
 ITEMS = "-- migrate:up\nCREATE TABLE items (name text PRIMARY KEY);\n-- migrate:down\nDROP TABLE items;\n"
 COLOUR = "-- migrate:up\nALTER TABLE items ADD colour text;\n-- migrate:down\nALTER TABLE items DROP colour;\n"
 BAD = "-- migrate:up\nALTER TABLE items ADD size int NOT NULL;\n"
-COMMANDS = [name for names in MODULES.values() for name in names]
 SECRETS = ("throwaway", "storage-secret-of-the-tests")
 
 
@@ -108,14 +107,6 @@ def test_a_push_that_fails_leaves_data_and_image_as_they_were_and_says_what_to_d
     assert "back at 0001" in done.out, done.said
 
 
-def test_a_first_push_that_fails_leaves_no_image(host: Dokku, tmp_path: Path) -> None:
-    host.ready()
-    done = host.push("fruits", source(tmp_path / "source", migrations__0001_bad=BAD))
-    assert done.code == 6, done.said
-    assert "nothing was released before" in done.out
-    assert host.state()["tags"].get("dokku/fruits:latest") is None
-
-
 def test_an_app_that_lives_in_public_is_stopped_and_adopted_with_its_data(host: Dokku) -> None:
     host.backup_auth()
     host.trigger("install")
@@ -143,28 +134,6 @@ def test_an_app_that_lives_in_public_is_stopped_and_adopted_with_its_data(host: 
     assert host.links() == []
     done = host.dokku("tenants:link", "db", "fruits")
     assert host.database.sql("SELECT name FROM items", url=host.url("fruits")) == [("apple",)], done.said
-
-
-def test_who_means_it_begins_anew_beside_public(host: Dokku) -> None:
-    host.ready()
-    host.database.sql("CREATE TABLE public.items (name text)")
-    host.postgres_link("pears")
-    done = host.dokku("tenants:link", "db", "pears", "--empty", "--querystring", "schema=pears")
-    assert done.code == 0, done.said
-    assert host.config("pears")["DATABASE_URL"].endswith("?schema=pears")
-    assert host.database.sql("SELECT to_regclass('public.items') IS NOT NULL") == [(True,)]
-
-
-def test_an_app_on_another_network_is_told_before_anything_changes(host: Dokku) -> None:
-    host.ready()
-    host.create("pears")
-    other = host.lib / "config/network/pears/attach-post-create"
-    other.parent.mkdir(parents=True)
-    other.write_text("mine")
-    done = host.dokku("tenants:link", "db", "pears")
-    assert done.code == 1
-    assert "dokku network:set pears attach-post-deploy mine" in done.err
-    assert "pears" not in host.database.schemas()
 
 
 def test_a_clone_never_has_the_url_of_the_original(fruits: Dokku) -> None:
@@ -213,10 +182,19 @@ def test_a_renamed_app_keeps_its_tenant_and_a_deleted_one_leaves_it(fruits: Dokk
     done = fruits.trigger("pre-delete", "berries", "latest")
     assert in_order(done.out, "is kept", "tenants:link db <app> --tenant fruits", "tenants:drop db fruits"), done.said
     assert len(fruits.bucket.keys()) > before, "a last snapshot"
+    done = fruits.trigger("service-action", "pre-link", "postgres", "db", "berries")
+    assert (done.code, "hand it the superuser's password" in done.err) == (1, True), "no link leads around a tenant"
     fruits.trigger("post-delete", "berries", "latest")
     assert fruits.dokku("tenants:list", "db").out.count("\n") == 2
     assert fruits.database.sql("SELECT name FROM fruits.items") == [("apple",)]
 
+    state = fruits.state()
+    fruits.write_state({**state, "networks": {}})
+    done = fruits.trigger("service-action", "pre-delete", "postgres", "db")
+    assert (done.code, in_order(done.err, "cannot be told", "dokku tenants:forget db")) == (1, True), done.said
+    fruits.write_state(state)
+    for words in (("pre-delete", "redis", "db"), ("pre-delete", "postgres", "other")):
+        assert fruits.trigger("service-action", *words).said == "", "what is not ours is let through"
     done = fruits.trigger("service-action", "pre-delete", "postgres", "db")
     assert done.code == 1
     assert in_order(done.err, "it has the tenants fruits", "dokku tenants:drop db <tenant> --yes")
@@ -225,20 +203,6 @@ def test_a_renamed_app_keeps_its_tenant_and_a_deleted_one_leaves_it(fruits: Dokk
     assert fruits.trigger("service-action", "post-delete", "postgres", "db").code == 0
     assert not (fruits.lib / "data/tenants/services/db").exists()
     assert (fruits.lib / "crontab").read_text() == ""
-
-
-def test_a_service_that_cannot_tell_is_not_destroyed_and_no_link_leads_around_a_tenant(fruits: Dokku) -> None:
-    done = fruits.trigger("service-action", "pre-link", "postgres", "db", "fruits")
-    assert done.code == 1
-    assert "hand it the superuser's password" in done.err
-    state = fruits.state()
-    state["networks"] = {}
-    fruits.write_state(state)
-    done = fruits.trigger("service-action", "pre-delete", "postgres", "db")
-    assert done.code == 1
-    assert in_order(done.err, "cannot be told", "dokku tenants:forget db")
-    for words in (("pre-delete", "redis", "db"), ("pre-delete", "postgres", "other")):
-        assert fruits.trigger("service-action", *words).said == "", "what is not ours is let through"
 
 
 def test_a_folder_of_something_else_is_named_and_passed_over(fruits: Dokku, tmp_path: Path) -> None:
@@ -269,7 +233,6 @@ def test_a_revision_that_imports_the_app_is_told_what_to_do(fruits: Dokku, tmp_p
     assert in_order(done.out, "No module named 'shop'", "Take the import out", "tenants:set fruits migrate"), done.out
 
 
-@pytest.mark.skipif("run" not in COMMANDS, reason="`tenants run` is not there")
 def test_the_apps_own_tool_runs_in_its_image_on_a_copy_and_then_live(fruits: Dokku, tmp_path: Path) -> None:
     tool = tmp_path / "tool"
     tool.write_text(
@@ -319,20 +282,6 @@ def test_an_app_that_has_no_tenant_is_left_alone(host: Dokku, tmp_path: Path) ->
     assert "container run" not in host.said_to_docker()
 
 
-@pytest.mark.parametrize("name", ["1.my-shop.io", "a-b"])
-def test_names_are_taken_as_they_are(host: Dokku, tmp_path: Path, name: str) -> None:
-    host.ready()
-    for app in (name, name.replace("-", ".")):
-        host.create(app)
-        done = host.dokku("tenants:link", "db", app)
-        assert done.code == 0, done.said
-        assert host.push(app, source(tmp_path / "source", migrations__0001_items=ITEMS)).code == 0
-        host.database.sql("INSERT INTO items VALUES (%s)", [app], url=host.url(app))
-        assert host.database.sql(f'SELECT name FROM "{app}".items') == [(app,)]
-    done = host.dokku("tenants:info", "../fruits")
-    assert (done.code, "is not a name" in done.err) == (1, True)
-
-
 def test_setup_takes_answers_from_standard_input_and_a_wrong_one_leaves_nothing(host: Dokku) -> None:
     host.trigger("install")
     told = host.bucket.environment
@@ -351,26 +300,15 @@ def test_setup_takes_answers_from_standard_input_and_a_wrong_one_leaves_nothing(
     assert not [word for word in SECRETS if word in done.said], "trace mode shows no secret"
     written = env.read_text()
     assert f"TENANTS_STORE=s3://{host.bucket.name}/tenants\n" in written
-    host.dokku("tenants:set", "db", "notify-urls", "-", stdin="tgram://secret\n")
+    host.dokku("tenants:set", "db", "notify-urls", "-", stdin="json://localhost/secret\n")
     host.dokku("tenants:set", "db", "keep", "daily=7")
     assert host.dokku("tenants:setup", "db").code == 0
-    assert env.read_text() == f"{written}TENANTS_NOTIFY_URLS=tgram://secret\nTENANTS_KEEP=daily=7\n", (
+    assert env.read_text() == f"{written}TENANTS_NOTIFY_URLS=json://localhost/secret\nTENANTS_KEEP=daily=7\n", (
         "a second time keeps all"
     )
     host.dokku("tenants:set", "db", "keep")
     assert "TENANTS_KEEP" not in env.read_text()
     assert stat.S_IMODE(env.stat().st_mode) == 0o600
-
-
-def test_trace_mode_does_not_show_an_apps_url(host: Dokku) -> None:
-    host.ready()
-    host.create("pears")
-    done = host.dokku("tenants:link", "db", "pears", DOKKU_TRACE="1")
-    assert done.code == 0, done.said
-    assert done.err.startswith("+"), "it is traced"
-    password = re.search(r":([^:@]+)@", host.url("pears"))
-    assert password
-    assert password[1] not in done.said + host.said_to_docker()
 
 
 def test_what_can_be_done_with_an_app_can_be_typed(fruits: Dokku, tmp_path: Path) -> None:
@@ -387,11 +325,22 @@ def test_what_can_be_done_with_an_app_can_be_typed(fruits: Dokku, tmp_path: Path
     snapshot = re.search(r"\d{8}T\d{6}Z-\w+", does("snapshot", "fruits"))
     assert snapshot
     assert snapshot[0] in does("snapshots", "fruits")
-    archive = fruits.dokku("tenants:fetch", "fruits", "--help")
-    assert "usage: dokku tenants:fetch" in archive.out
     fruits.database.sql("DELETE FROM items", url=fruits.url("fruits"))
     assert "Undo: dokku tenants:restore fruits" in does("restore", "fruits", snapshot[0])
     assert fruits.database.sql("SELECT * FROM items", url=fruits.url("fruits")) == [("apple",)]
+    fetch = [str(PLUGIN / "subcommands" / "fetch"), "tenants:fetch", "fruits"]
+    dump = subprocess.run(fetch, env=fruits.environment, capture_output=True, check=True).stdout
+    assert dump.startswith(b"PGDMP")
+    fruits.database.sql("DELETE FROM items", url=fruits.url("fruits"))
+    restore = [str(PLUGIN / "subcommands" / "restore"), "tenants:restore", "fruits", "--file", "-", "--from", "fruits"]
+    done = subprocess.run(restore, env=fruits.environment, input=dump, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert list(fruits.place.glob("tmp.*")) == [], "nothing is left behind"
+    assert fruits.database.sql("SELECT * FROM items", url=fruits.url("fruits")) == [("apple",)]
+    done = subprocess.run(
+        [*restore[:3], "--file", "/etc/passwd"], env=fruits.environment, capture_output=True, check=False
+    )
+    assert (done.returncode, b"comes from standard input" in done.stderr) == (1, True), "no file of the host is read"
     assert "apple" in does("connect", "fruits", "-c", "SELECT * FROM items")
     assert "DATABASE_URL=postgres://fruits~" in does("login", "fruits")
     old = fruits.url("fruits")
@@ -411,27 +360,10 @@ def test_what_can_be_done_with_an_app_can_be_typed(fruits: Dokku, tmp_path: Path
     assert (fruits.lib / "crontab").read_text() == ""
     does("suspend", "fruits")
     does("resume", "fruits")
-    done = fruits.dokku("tenants:audit", "db")
-    assert done.code in (0, 3), done.said
-    done = fruits.dokku("tenants:set", "fruits", "clone", "sometimes")
-    assert (done.code, "clone cannot be sometimes" in done.err) == (1, True)
-
-
-def test_archives_come_and_go_through_pipes(fruits: Dokku) -> None:
-    fruits.dokku("tenants:snapshot", "fruits")
-    fetch = [str(PLUGIN / "subcommands" / "fetch"), "tenants:fetch", "fruits"]
-    dump = subprocess.run(fetch, env=fruits.environment, capture_output=True, check=True).stdout
-    assert dump.startswith(b"PGDMP")
-    fruits.database.sql("DELETE FROM items", url=fruits.url("fruits"))
-    restore = [str(PLUGIN / "subcommands" / "restore"), "tenants:restore", "fruits", "--file", "-", "--from", "fruits"]
-    done = subprocess.run(restore, env=fruits.environment, input=dump, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert list(fruits.place.glob("tmp.*")) == [], "nothing is left behind"
-    assert fruits.database.sql("SELECT * FROM items", url=fruits.url("fruits")) == [("apple",)]
-    done = subprocess.run(
-        [*restore[:3], "--file", "/etc/passwd"], env=fruits.environment, capture_output=True, check=False
-    )
-    assert (done.returncode, b"comes from standard input" in done.stderr) == (1, True), "no file of the host is read"
+    told = fruits.dokku("tenants:audit", "db")
+    assert told.code in (0, 3), told.said
+    told = fruits.dokku("tenants:set", "fruits", "clone", "sometimes")
+    assert (told.code, "clone cannot be sometimes" in told.err) == (1, True)
 
 
 def test_help_has_a_line_for_each_subcommand_and_unknown_ones_are_passed_on(host: Dokku) -> None:
@@ -440,6 +372,8 @@ def test_help_has_a_line_for_each_subcommand_and_unknown_ones_are_passed_on(host
     assert re.findall(r"^    tenants:(\w+) ", shown, re.MULTILINE) == every
     for name in every:
         assert len(re.findall(r"^#: ", (PLUGIN / "subcommands" / name).read_text(), re.MULTILINE)) >= 2, name
+    commands = {spoken.OTHERWISE.get(name, name) for names in MODULES.values() for name in names}
+    assert {name.split()[0] for name in commands - spoken.OURS_ALONE} <= set(every), "what is told can be typed"
     undo = host.dokku("tenants:undo", "--help").out
     assert in_order(
         undo,
@@ -466,3 +400,41 @@ def test_the_version_of_the_plugin_is_that_of_the_command(host: Dokku) -> None:
     assert host.said_to_docker().count("image build") == 1, "built once"
     assert host.trigger("install", TENANTS_IMAGE="ghcr.io/x/dokku-tenants:9").code == 0
     assert "image pull ghcr.io/x/dokku-tenants:9" in host.said_to_docker()
+
+
+def test_a_link_is_what_was_meant(host: Dokku, tmp_path: Path) -> None:
+    host.ready()
+    host.database.sql("CREATE TABLE public.items (name text)")
+    host.postgres_link("pears")
+    other = host.lib / "config/network/pears/attach-post-create"
+    other.parent.mkdir(parents=True)
+    other.write_text("mine")
+    words = ("tenants:link", "db", "pears", "--empty", "--querystring", "schema=pears")
+    done = host.dokku(*words)
+    assert (done.code, "dokku network:set pears attach-post-deploy mine" in done.err) == (1, True)
+    assert "pears" not in host.database.schemas(), "it was told before anything was done"
+    other.unlink()
+    done = host.dokku(*words, DOKKU_TRACE="1")
+    assert done.code == 0, done.said
+    assert host.config("pears")["DATABASE_URL"].endswith("?schema=pears")
+    assert host.database.sql("SELECT to_regclass('public.items') IS NOT NULL") == [(True,)]
+    assert done.err.startswith("+"), "it is traced"
+    password = re.search(r":([^:@]+)@", host.url("pears"))
+    assert password
+    assert password[1] not in done.said + host.said_to_docker()
+    done = host.push("pears", source(tmp_path / "source", migrations__0001_bad=BAD))
+    assert (done.code, "nothing was released before" in done.out) == (6, True), done.said
+    assert host.state()["tags"].get("dokku/pears:latest") is None
+
+
+def test_names_are_taken_as_they_are(host: Dokku, tmp_path: Path) -> None:
+    host.ready()
+    for app in ("1-my.shop", "1.my.shop"):
+        host.create(app)
+        done = host.dokku("tenants:link", "db", app)
+        assert done.code == 0, done.said
+        assert host.push(app, source(tmp_path / "source", migrations__0001_items=ITEMS)).code == 0
+        host.database.sql("INSERT INTO items VALUES (%s)", [app], url=host.url(app))
+        assert host.database.sql(f'SELECT name FROM "{app}".items') == [(app,)]
+    done = host.dokku("tenants:info", "../fruits")
+    assert (done.code, "is not a name" in done.err) == (1, True)
