@@ -129,11 +129,13 @@ def test_an_app_that_lives_in_public_is_stopped_and_adopted_with_its_data(host: 
     assert host.database.sql("SELECT relkind FROM pg_class WHERE oid = 'public.items'::regclass") == [("v",)]
     done = host.trigger("post-deploy", "fruits", "5000", "172.17.0.2", "latest")
     assert host.database.sql("SELECT to_regclass('public.items')") == [(None,)], done.said
+    done = host.dokku("tenants:adopt", "db", "fruits", "--undo")
+    assert in_order(done.out, "dokku tenants:unlink fruits; dokku postgres:link db fruits"), done.said
+    assert host.database.sql("SELECT relkind FROM pg_class WHERE oid = 'public.items'::regclass") == [("r",)]
     assert host.dokku("tenants:unlink", "fruits").code == 0
-    assert "DATABASE_URL" not in host.config("fruits")
+    assert set(host.config("fruits")) == {"GREETING"}
     assert host.links() == []
-    done = host.dokku("tenants:link", "db", "fruits")
-    assert host.database.sql("SELECT name FROM items", url=host.url("fruits")) == [("apple",)], done.said
+    assert host.trigger("service-action", "pre-link", "postgres", "db", "fruits").code == 0
 
 
 def test_a_clone_never_has_the_url_of_the_original(fruits: Dokku) -> None:
@@ -187,6 +189,10 @@ def test_a_renamed_app_keeps_its_tenant_and_a_deleted_one_leaves_it(fruits: Dokk
     fruits.trigger("post-delete", "berries", "latest")
     assert fruits.dokku("tenants:list", "db").out.count("\n") == 2
     assert fruits.database.sql("SELECT name FROM fruits.items") == [("apple",)]
+
+    assert fruits.dokku("tenants:link", "db", "fruits-2", "--tenant", "fruits").code == 0
+    assert fruits.database.sql("SELECT name FROM items", url=fruits.url("fruits-2")) == [("apple",)], "what was kept"
+    assert fruits.dokku("tenants:unlink", "fruits-2").code == 0
 
     state = fruits.state()
     fruits.write_state({**state, "networks": {}})
@@ -328,7 +334,7 @@ def test_what_can_be_done_with_an_app_can_be_typed(fruits: Dokku, tmp_path: Path
     fruits.database.sql("DELETE FROM items", url=fruits.url("fruits"))
     assert "Undo: dokku tenants:restore fruits" in does("restore", "fruits", snapshot[0])
     assert fruits.database.sql("SELECT * FROM items", url=fruits.url("fruits")) == [("apple",)]
-    fetch = [str(PLUGIN / "subcommands" / "fetch"), "tenants:fetch", "fruits"]
+    fetch = [str(PLUGIN / "subcommands" / "fetch"), "tenants:fetch", "fruits", snapshot[0]]
     dump = subprocess.run(fetch, env=fruits.environment, capture_output=True, check=True).stdout
     assert dump.startswith(b"PGDMP")
     fruits.database.sql("DELETE FROM items", url=fruits.url("fruits"))
