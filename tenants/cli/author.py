@@ -116,15 +116,15 @@ def revision(
         render.answer(_revision_document(where, done, found))
         return
     for note in found.notes if found else ():
-        click.echo(render.folded(f"Note:     {note}", render.INDENT), err=True)
+        render.say(render.folded(f"Note:     {note}", render.INDENT), err=True)
     if done is None:
         assert found
-        click.echo(f"no difference between the models and {found.compared}; nothing was written")
+        render.say(f"no difference between the models and {found.compared}; nothing was written")
         return
-    click.echo(_from_here(done.path))
+    render.say(_from_here(done.path))
     names = where.project or ""
     look = "look through it" if found else "write into it what is to be done"
-    click.echo(f"Next:     {look}; then: tenants plan {names}".rstrip(), err=True)
+    render.say(f"Next:     {look}; then: tenants plan {names}".rstrip(), err=True)
 
 
 def _from_here(path: Path) -> str:
