@@ -13,8 +13,7 @@ import click
 import psycopg
 
 from tenants import __version__
-from tenants.cli import faults, render, screen
-from tenants.cli import render, spoken
+from tenants.cli import faults, render, screen, spoken
 from tenants.core.errors import TenantsError, UsageError
 from tenants.edges import postgres
 
@@ -84,11 +83,10 @@ def main() -> NoReturn:
     """Run the command line and exit."""
     signal.signal(signal.SIGTERM, _terminate)
     faults.have_streams()
+    spoken.as_called(name for names in MODULES.values() for name in names)
     code = _run(sys.argv[1:])
     faults.close_answer()
     sys.exit(code)
-    spoken.as_called(name for names in MODULES.values() for name in names)
-    sys.exit(_run(sys.argv[1:]))
 
 
 def _terminate(*_: object) -> None:

@@ -12,7 +12,7 @@ from tenants.usecases import history
 
 
 @click.command()
-@click.argument("tenant")
+@click.argument("tenant", shell_complete=options.names)
 @click.option("--count", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many, at most.")
 @options.as_json
 def log(tenant: str, count: int, as_json: bool) -> None:
@@ -26,12 +26,12 @@ def log(tenant: str, count: int, as_json: bool) -> None:
     if as_json:
         render.answer({"log": [{"tenant": tenant, **entry} for entry in found]})
     elif not found:
-        click.echo(f"nothing was done to {tenant} yet, for all that is known", err=True)
+        render.say(f"nothing was done to {tenant} yet, for all that is known", err=True)
     else:
         render.table(("WHEN", "WHAT", "FROM", "TO", "OUTCOME", "COMMIT", "SNAPSHOT"), [_row(entry) for entry in found])
         for entry in found[-1:]:
             if entry["error"]:
-                click.echo(render.folded(f"The last one failed: {entry['error']}", render.INDENT), err=True)
+                render.say(render.folded(f"The last one failed: {entry['error']}", render.INDENT), err=True)
 
 
 def _row(entry: dict[str, Any]) -> tuple[object, ...]:

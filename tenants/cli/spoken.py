@@ -14,7 +14,7 @@ VARIABLE = "TENANTS_CALLED_AS"
 OTHERWISE = {"show": "info", "log": "logs", "create": "link SERVICE"}
 """The plugin's words for some of ours."""
 
-OURS_ALONE = {"agent", "init", "live", "run"}
+OURS_ALONE = {"agent", "completion", "init", "live", "revision", "run"}
 """What the plugin has no command for."""
 
 

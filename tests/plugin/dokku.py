@@ -87,7 +87,7 @@ class Dokku:
             "STANDIN_POSTGRES": f"127.0.0.1:{self.database.server.port}",
             "STANDIN_TENANTS": TENANTS,
             "STANDIN_TESTS": str(REPOSITORY / "tests"),
-            "STANDIN_FORKED": forked._server(),
+            "STANDIN_FORKED": forked.server(),
         }
 
     def use_plugn(self, program: str) -> None:
