@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ import psycopg
 from tenants import __version__
 from tenants.cli import faults, render, screen, spoken
 from tenants.core.errors import TenantsError, UsageError
+from tenants.core.names import printable
+from tenants.core.near import did_you_mean
+from tenants.core.settings import mistyped
 from tenants.edges import postgres
 
 EXIT_CODES = """\b
@@ -66,6 +70,14 @@ class Commands(click.Group):
         commands = import_module(f"tenants.cli.{module}").COMMANDS if module else ()
         return next((command for command in commands if command.name == cmd_name), None)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        known = self.list_commands(ctx)
+        if not ctx.resilient_parsing and args[0] not in known and not args[0].startswith("-"):
+            ctx.fail(f"there is no command {printable(args[0][:80])!r}{did_you_mean(args[0], known)}")
+        return super().resolve_command(ctx, args)
+
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
 @click.version_option(__version__, prog_name="dokku-tenants", message="%(prog)s %(version)s")
@@ -77,6 +89,8 @@ def cli() -> None:
     TENANTS_STORE     s3://bucket/prefix or file:///folder, for snapshots
     TENANTS_MIGRATIONS  the folder of migrations (default: ./migrations)
     """
+    for line in mistyped(os.environ):
+        screen.say(f"Warning:  {line}", err=True, colour="yellow")
 
 
 def main() -> NoReturn:

@@ -14,6 +14,7 @@ import click
 from tenants.cli import screen
 from tenants.core.compatibility import Policy
 from tenants.core.errors import UsageError
+from tenants.core.near import did_you_mean
 from tenants.core.settings import Settings
 from tenants.core.units import bytes_in
 from tenants.edges import postgres
@@ -68,7 +69,7 @@ def _policy(_: click.Context, __: click.Parameter, value: str | None) -> Policy 
     try:
         return Policy(value.strip().lower()) if value else None
     except ValueError:
-        known = ", ".join(Policy)
+        known = f"{', '.join(Policy)}{did_you_mean(value or '', Policy)}"
         raise click.BadParameter(f"{value!r}, which may come from TENANTS_INCOMPATIBLE, is none of {known}") from None
 
 

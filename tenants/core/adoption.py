@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tenants.core.names import EXTENSIONS_SCHEMA, quoted
+from tenants.core.near import did_you_mean
 
 VISIBLE = {"pg_catalog", "information_schema", EXTENSIONS_SCHEMA}
 """Schemas that a tenant may use besides its own."""
@@ -103,7 +104,12 @@ def plan(
     """
     by_key = {thing.key: thing for thing in things}
     here = {k: t for k, t in by_key.items() if t.schema == source and not t.extension}
-    problems = [f"there is no table {name} in schema {source}" for name in tables if not _named(here.values(), name)]
+    names = [thing.name for thing in here.values() if thing.kind in _BRIDGED]
+    problems = [
+        f"there is no table {name} in schema {source}{did_you_mean(name, names)}"
+        for name in tables
+        if not _named(here.values(), name)
+    ]
     chosen = {k for k, t in here.items() if t.name in tables and t.kind in (*_TABLES, "VIEW", "MATERIALIZED VIEW")}
     moving = {k for k, t in here.items() if (k in owners if owners is not None else not t.obstacle)}
     if tables:

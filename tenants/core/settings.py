@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from tenants.core.errors import SettingsError
+from tenants.core.names import printable
+from tenants.core.near import near
 
 STORAGE_SECRETS = ("AWS_", "TENANTS_")
 """What the names of variables begin with that project code never gets to see."""
 
+VARIABLES = (
+    *("TENANTS_STORE", "TENANTS_MIGRATIONS", "TENANTS_SCHEDULE", "TENANTS_KEEP", "TENANTS_KEEP_CHANGES"),
+    *("TENANTS_AGE_RECIPIENTS", "TENANTS_AGE_IDENTITY", "TENANTS_DRILL", "TENANTS_HEARTBEAT_URL"),
+    *("TENANTS_REHEARSAL", "TENANTS_REHEARSAL_URL", "TENANTS_REHEARSAL_LIMIT", "TENANTS_REHEARSAL_TIMEOUT"),
+    *("TENANTS_NOTIFY_URLS", "TENANTS_INCOMPATIBLE", "TENANTS_MOVE_TO", "TENANTS_TRACEBACK"),
+)
+"""All of our own that are read anywhere."""
+
 RECIPIENTS, IDENTITY = "TENANTS_AGE_RECIPIENTS", "TENANTS_AGE_IDENTITY"
 REHEARSAL_URL = "TENANTS_REHEARSAL_URL"
+
+
+def mistyped(names: Iterable[str]) -> list[str]:
+    """What to say of variables that nobody reads and that are like one of ours. Of their values nothing is said."""
+    told = []
+    for name in sorted(names):
+        if name.startswith("TENANT") and name not in VARIABLES and (meant := near(name, VARIABLES, cutoff=0.85)):
+            told.append(f"nobody reads {printable(name[:80])}; did you mean {' or '.join(meant)}?")
+    return told
 
 
 @dataclass(frozen=True)

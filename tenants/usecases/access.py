@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from tenants.core.errors import MigrationError, Refused, StateError, TenantsError, UsageError
 from tenants.core.names import check_name, quoted
+from tenants.core.near import did_you_mean
 from tenants.core.plan import Observed
 from tenants.core.settings import DatabaseUrl, Settings
 from tenants.edges import catalog, postgres, records
@@ -39,9 +39,9 @@ class Access:
         check_name(name)
         entries = self.entries()
         if name not in entries:
-            known, near = ", ".join(entries) or "none yet", get_close_matches(name, entries, 1)
-            meant = f"   (or did you mean {near[0]}?)" if near else ""
-            raise UsageError(f"there is no tenant {name!r} (tenants: {known})", next=f"tenants create {name}{meant}")
+            known = ", ".join(entries) or "none yet"
+            meant = did_you_mean(name, entries)
+            raise UsageError(f"there is no tenant {name!r} (tenants: {known}){meant}", next=f"tenants create {name}")
         return entries[name]
 
     def require_admin(self, command: str) -> None:

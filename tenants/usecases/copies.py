@@ -19,6 +19,7 @@ from tenants.core.errors import ProgramError, Refused, SnapshotError, UsageError
 from tenants.core.events import Event, Tell
 from tenants.core.manifest import Manifest
 from tenants.core.names import EXTENSIONS_SCHEMA, check_name, printable, quoted, restored_name
+from tenants.core.near import did_you_mean
 from tenants.core.settings import DatabaseUrl
 from tenants.core.units import seconds
 from tenants.edges import archivefile, catalog, postgres, programs
@@ -160,8 +161,9 @@ def _beside(access: Access, url: DatabaseUrl, name: str, names: Sequence[str], m
         there = {row["name"]: row["kind"] for row in copies}
         for table in names:
             if table not in there:
+                tables = [known.partition(".")[2] for known in manifest.tables]
                 raise UsageError(
-                    f"snapshot {manifest.id} has no table {printable(table)}",
+                    f"snapshot {manifest.id} has no table {printable(table)}{did_you_mean(table, tables)}",
                     next="it has " + ", ".join(printable(known) for known in manifest.tables if "." in known),
                 )
             if table not in live and there[table] != "r":

@@ -9,6 +9,7 @@ from pathlib import Path
 from tenants.core.errors import Refused, UsageError
 from tenants.core.history import History
 from tenants.core.names import check_name
+from tenants.core.near import did_you_mean
 from tenants.core.plan import Observed, Plan, assign, decide
 from tenants.edges import folder, records
 from tenants.usecases import snapshots
@@ -37,8 +38,10 @@ def survey(access: Access, names: Sequence[str] = (), *, from_scratch: bool = Fa
     entries = access.entries()
     pairs = assign({e.name: e.project for e in entries.values()}, {} if access.own else histories)
     if unknown := sorted(set(names) - {tenant for tenant, _ in pairs}):
+        known = {tenant for tenant, _ in pairs}
+        named = ", ".join(f"{name}{did_you_mean(name, known)}" for name in unknown)
         raise UsageError(
-            f"there is no tenant and no folder named {', '.join(unknown)}",
+            f"there is no tenant and no folder named {named}",
             next=f"tenants create {unknown[0]}, or add {access.settings.migrations}/{unknown[0]}",
         )
     pairs = [pair for pair in pairs if not names or pair[0] in names]
@@ -69,7 +72,7 @@ def _folders(access: Access, found: folder.Migrations) -> Mapping[str, Path]:
     if found.projects and project not in found.projects:
         raise UsageError(
             f"{found.folder} has folders for {', '.join(found.projects)}; none for {project},"
-            f" the project of {access.own}",
+            f" the project of {access.own}{did_you_mean(project, found.projects)}",
             next=f"add {found.folder}/{project}, or put the revisions into {found.folder} itself",
         )
     return {project: found.projects.get(project, found.folder)}

@@ -16,6 +16,7 @@ from tenants.core.errors import NoSnapshot, SnapshotError, StorageError, Unreada
 from tenants.core.events import Event, Tell, watched
 from tenants.core.manifest import Manifest
 from tenants.core.names import quoted
+from tenants.core.near import did_you_mean
 from tenants.core.settings import DatabaseUrl
 from tenants.core.units import seconds, size
 from tenants.edges import catalog, postgres, programs
@@ -240,10 +241,12 @@ def find(
     time. The newest one is not one that was taken for a reason in `besides`, as long as there is another. Snapshots of
     this server come first; with `elsewhere` those of other servers on the same bucket are found where this one has
     none. Raises SnapshotError if there is none."""
+    there = set[str]()
     places = sorted(filter(manifests.is_server, store.folders()), key=lambda name: name != server)
     for place in places if elsewhere or server is None else [server]:
         keys = {manifests.id_of_key(o.key): o.key for o in store.objects(manifests.tenant_prefix(place, tenant))}
         known = sorted(found for found in keys if found and (at is None or found[:16] <= manifests.stamp(at)))
+        there.update(known)
         if id_ in known or (known and at):
             return read(store, place, tenant, id_ or known[-1])
         if known and id_ is None:
@@ -252,7 +255,8 @@ def find(
                 newest.append(read(store, place, tenant, known[-1 - len(newest)]))
             return newest[-1] if newest[-1].reason not in besides else newest[0]
     what = f"snapshot {id_}" if id_ else "snapshot" if at is None else f"snapshot as old as {manifests.rfc3339(at)}"
-    raise NoSnapshot(f"there is no {what} of {tenant} in {store.place('')}", next=f"tenants snapshots {tenant}")
+    meant = did_you_mean(id_, there) if id_ else ""
+    raise NoSnapshot(f"there is no {what} of {tenant} in {store.place('')}{meant}", next=f"tenants snapshots {tenant}")
 
 
 def read(store: Store, server: str, tenant: str, id_: str) -> Manifest:
