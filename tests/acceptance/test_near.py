@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from support import Place
 
-
 TOLD = {
     "deplou": "there is no command 'deplou'; did you mean deploy?",
     "deploy fruit": "named fruit; did you mean fruits?",
