@@ -73,8 +73,9 @@ types: $(READY)
 docs: $(READY)
 	@$(BIN)/python tests/attacks/page.py
 
+# Not --quiet: MkDocs counts no warning then, and a broken link would be none.
 site: $(READY)
-	@$(BIN)/mkdocs build --quiet
+	@$(BIN)/mkdocs build
 	@echo "build/site/index.html"
 
 release: $(READY)

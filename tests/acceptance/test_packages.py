@@ -80,7 +80,7 @@ def test_the_sdist_has_what_the_tests_need_and_runs_them(built: Path, tmp_path: 
 
 
 def test_the_site_is_built_and_every_link_in_it_leads_somewhere(tmp_path: Path) -> None:
-    run(sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", tmp_path / "site")
+    run(sys.executable, "-m", "mkdocs", "build", "--site-dir", tmp_path / "site")
     pages = {path.relative_to(tmp_path / "site").as_posix() for path in (tmp_path / "site").rglob("*.html")}
     sources = {p.relative_to(REPOSITORY / "docs").with_suffix("") for p in (REPOSITORY / "docs").rglob("*.md")}
     assert {f"{source.as_posix()}.html" for source in sources} | {"index.html", "commands.html"} <= pages

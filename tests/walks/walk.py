@@ -53,6 +53,10 @@ class Block:
     text: str
     note: str
 
+    @property
+    def is_typed(self) -> bool:
+        return self.kind == "shell" and not self.note.startswith("not run: ")
+
 
 def blocks(page: str) -> list[Block]:
     """The fenced blocks of a page."""
@@ -132,16 +136,18 @@ class Walk:
         found = blocks(page)
         script = ["set -e", "exec 2>&1"]
         for number, block in enumerate(found):
-            if block.kind == "shell" and not block.note.startswith("not run: "):
+            if block.is_typed:
                 script += [f"echo; echo @@{number}", self._typed(block)]
         file = self.folder / "script"
-        file.write_text("\n".join([*script, "echo @@end"]))
+        file.write_text("\n".join([*script, "echo; echo @@end"]))
         out = self._bash(file, more or {})
         printed = {int(n): text for n, text in re.findall(r"^@@(\d+)\n(.*?)(?=^@@)", out, re.MULTILINE | re.DOTALL)}
         assert out.endswith("@@end\n"), out
-        for number, block in enumerate(found):
-            if block.kind == "text" and number - 1 in printed:
-                self._said(block, printed[number - 1])
+        typed = [number for number, block in enumerate(found) if block.is_typed]
+        assert sorted(printed) == typed, out
+        for number in typed:
+            if number + 1 < len(found) and found[number + 1].kind == "text":
+                self._said(found[number + 1], printed[number])
 
     def _typed(self, block: Block) -> str:
         text = block.text
