@@ -97,7 +97,7 @@ def main() -> NoReturn:
     """Run the command line and exit."""
     signal.signal(signal.SIGTERM, _terminate)
     faults.have_streams()
-    spoken.as_called(name for names in MODULES.values() for name in names)
+    spoken.know(name for names in MODULES.values() for name in names)
     code = _run(sys.argv[1:])
     faults.close_answer()
     sys.exit(code)

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 
 import click
 
+from tenants.cli import spoken
 from tenants.core.events import Event
 from tenants.core.names import printable
 from tenants.core.units import seconds, size
@@ -44,7 +45,7 @@ def say(text: str = "", *, err: bool = False, colour: str | None = None, upto: i
     what stands before `upto`, is in `colour`, where somebody looks at it on a terminal that has colours, and has not
     asked for none (NO_COLOR)."""
     settle()
-    text = printable(text)
+    text = spoken.told(printable(text))
     if colour and on_terminal(err=err) and not os.environ.get("NO_COLOR"):
         end = text.partition("\n")[0][:upto]
         text = click.style(end, fg=colour) + text[len(end) :]
