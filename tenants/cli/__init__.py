@@ -5,20 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any, NoReturn
 
 import click
-import psycopg
 
 from tenants import __version__
 from tenants.cli import render
 from tenants.core.errors import TenantsError, UsageError
 from tenants.core.settings import DatabaseUrl
-from tenants.edges import postgres
 
 EXIT_CODES = """\b
 Exit codes: 0 done, 1 failed inside, 2 usage or configuration, 3 something is pending, or wrong,
@@ -34,11 +31,12 @@ MODULES = {
     "adopt": ("adopt",),
     "agent": ("nightly", "agent"),
     "audit": ("audit", "status"),
-    "deploy": ("plan", "rehearse", "deploy", "live"),
+    "deploy": ("plan", "rehearse", "live"),
     "provision": (
         *("create", "apply", "login", "rotate", "reader", "extension"),
         *("suspend", "resume", "connect", "list", "show", "drop"),
     ),
+    "push": ("deploy",),
     "recover": ("recover", "move"),
     "snapshots": ("snapshot", "snapshots", "restore", "fetch", "drill", "prune"),
     "undo": ("undo",),
@@ -104,9 +102,6 @@ def _errors_told(*, as_json: bool) -> Iterator[None]:
     except TenantsError as error:
         _tell(error, as_json=as_json)
         raise _Exit(error.exit_code) from None
-    except psycopg.Error as error:
-        _tell(postgres.failed(error), as_json=as_json)
-        raise _Exit(1) from None
     except click.ClickException as error:
         if as_json:
             _tell(UsageError(error.format_message(), next="tenants --help"), as_json=True)
@@ -120,10 +115,25 @@ def _errors_told(*, as_json: bool) -> Iterator[None]:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise _Exit(141) from None
-    except Exception:  # noqa: BLE001  # a bug of ours: the report is all there is, in a log that outlives the container
+    except Exception as error:  # noqa: BLE001  # or of the driver's
+        if told := _of_the_driver(error):
+            _tell(told, as_json=as_json)
+            raise _Exit(1) from None
+        import traceback
+
+        # a bug of ours: the report is all there is, in a log that outlives the container
         click.echo(_without_secrets(traceback.format_exc()), err=True)
         click.echo("Error:    this is a bug in dokku-tenants\nNext:     report it with the lines above", err=True)
         raise _Exit(1) from None
+
+
+def _of_the_driver(error: Exception) -> TenantsError | None:
+    """In words of ours, if it is one of the driver's; where that was not read there is none."""
+    if "psycopg" not in sys.modules:
+        return None
+    from tenants.edges import postgres
+
+    return postgres.failed(error) if isinstance(error, postgres.DatabaseError) else None
 
 
 def _tell(error: TenantsError, *, as_json: bool) -> None:

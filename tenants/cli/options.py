@@ -8,13 +8,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from tenants.core.compatibility import Policy
-from tenants.core.settings import Settings
-from tenants.usecases import locks
-from tenants.usecases.access import Access, open_access
+from tenants.core.policy import Policy
+from tenants.core.settings import LOCK_WAIT, MIGRATION_SECONDS, Settings
+
+if TYPE_CHECKING:
+    from tenants.usecases.access import Access
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document on standard output.")
 
@@ -32,12 +34,21 @@ at = click.option("--at", callback=_moment, metavar="TIME", help="The newest sna
 wait = click.option(
     "--wait",
     type=click.FloatRange(min=0),
-    default=locks.WAIT,
+    default=LOCK_WAIT,
     show_default=True,
     metavar="SECONDS",
     help="How long to wait for somebody who is at work on the tenant.",
 )
 
+
+timeout = click.option(
+    "--timeout",
+    type=click.FloatRange(min=1),
+    default=MIGRATION_SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the migrations of one tenant may take.",
+)
 
 identity = click.option(
     "--identity",
@@ -68,6 +79,8 @@ incompatible = click.option(
 @contextmanager
 def access(purpose: str, identity: Path | None = None) -> Iterator[Access]:
     """The settings of the environment, and a connection with them."""
+    from tenants.usecases.access import open_access  # with the driver, which a push may not need
+
     settings = Settings.read(os.environ)
     with open_access(replace(settings, identity=identity or settings.identity), purpose) as opened:
         yield opened

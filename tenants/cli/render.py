@@ -6,16 +6,22 @@ import json
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tenants.core.errors import TenantsError
 from tenants.core.events import Event
-from tenants.core.manifest import rfc3339
 from tenants.core.names import printable
 
+if TYPE_CHECKING:
+    from tenants.core.compatibility import Finding
+
 INDENT = " " * 10
+
+
+NOTHING_YET = """nothing to do: there is no project and no tenant yet
+Next:     add migrations/PROJECT/ with a first revision, and push; or: tenants create NAME"""
 
 
 class Progress:
@@ -40,6 +46,11 @@ class Progress:
         self._open = event.live
 
 
+def findings(found: Sequence[Finding] | None) -> list[dict[str, str | None]] | None:
+    """Null where nobody has looked."""
+    return None if found is None else [finding.document() for finding in found]
+
+
 def _columns() -> int:
     import shutil
 
@@ -52,6 +63,8 @@ def answer(document: dict[str, Any]) -> None:
 
 
 def _plain(value: object) -> object:
+    from tenants.core.manifest import rfc3339
+
     return rfc3339(value) if isinstance(value, datetime) else str(value)
 
 

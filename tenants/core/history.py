@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
@@ -148,6 +148,11 @@ class History:
             )
         return cls({i: by_id[i] for i in order}, heads[0] if heads else None)
 
+    @property
+    def by_name(self) -> bool:
+        """Whether there are revisions whose place is that of their names: those in SQL."""
+        return any(revision.file.endswith(".sql") for revision in self.revisions.values())
+
     def pending(self, current: Iterable[str]) -> tuple[Revision, ...]:
         """The revisions that lie between `current`, as the schema's version table has it, and the head, in order.
 
@@ -183,6 +188,16 @@ class History:
                     f"{before.file} comes before {revision.file}, which has run already: it would never run",
                     next=f"give {before.file} a name that comes after the others, and push again",
                 )
+
+
+def ran_after(runs: Iterable[tuple[Sequence[str], Sequence[str]]]) -> dict[str, str | None]:
+    """Of each revision that was run: after which one; None for the first in a schema. `runs` are the heads before, and
+    what was applied then, in the order of time."""
+    found: dict[str, str | None] = {}
+    for heads, applied in runs:
+        before = heads[0] if heads else None
+        found.update(zip(applied, [before, *applied], strict=False))
+    return found
 
 
 def _needs(revision: Revision, by_id: Mapping[str, Revision], labels: Mapping[str, str]) -> list[str]:

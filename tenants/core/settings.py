@@ -13,6 +13,11 @@ from tenants.core.errors import SettingsError
 STORAGE_SECRETS = ("AWS_", "TENANTS_")
 """What the names of variables begin with that project code never gets to see."""
 
+LOCK_WAIT = 60.0
+"""Seconds that a command waits for its turn, if it is not told otherwise."""
+MIGRATION_SECONDS = 1800.0
+"""That the migrations of one tenant may take."""
+
 RECIPIENTS, IDENTITY = "TENANTS_AGE_RECIPIENTS", "TENANTS_AGE_IDENTITY"
 REHEARSAL_URL = "TENANTS_REHEARSAL_URL"
 

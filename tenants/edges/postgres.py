@@ -1,4 +1,4 @@
-"""PostgreSQL: the one module that opens connections.
+"""PostgreSQL: the one module that opens connections with the driver, for all but a glance (`tenants.edges.glance`).
 
 Every connection that this module opens runs with `search_path = pg_catalog`, so that no name in our own SQL can be
 caught by something that a tenant made. Project code opens its connection in `tenants.sandboxed`, and nowhere else.
@@ -23,6 +23,7 @@ from psycopg.rows import TupleRow, dict_row
 from tenants.core.errors import Refused, SettingsError, StateError, TenantsError, Unreadable
 from tenants.core.names import printable
 from tenants.core.settings import DatabaseUrl
+from tenants.edges import session
 from tenants.edges.sql import statement
 
 Connection = psycopg.Connection[TupleRow]
@@ -31,7 +32,6 @@ DatabaseError = psycopg.Error
 NotAllowed = pg.InsufficientPrivilege
 LockNotToBeHad = (pg.LockNotAvailable, pg.DeadlockDetected)
 
-CONNECT_SECONDS = 10
 MAX_HEADS, MAX_LENGTH = 100, 255
 """Of a version table, in rows and characters: more is nothing that Alembic wrote."""
 LOCK_MS = 500
@@ -40,8 +40,6 @@ than the server's deadlock_timeout of a second: in a deadlock it is we who give 
 DEADLOCK_MS = 100
 """After this a migration's session looks whether it is in a deadlock, where the admin may set that. It is also when
 PostgreSQL ends an autovacuum that is in its way, which has to be before the session gives up."""
-STATEMENT_SECONDS = 60
-"""No statement of our own takes longer: it reads catalogs or makes roles. Dumps and migrations have other limits."""
 
 
 @contextmanager
@@ -52,9 +50,8 @@ def connect(url: DatabaseUrl, purpose: str) -> Iterator[Connection]:
             url.text,
             autocommit=True,
             application_name=purpose,
-            connect_timeout=CONNECT_SECONDS,
-            options=f"-c search_path=pg_catalog -c lock_timeout=5s -c statement_timeout={STATEMENT_SECONDS}s"
-            " -c client_min_messages=warning -c client_encoding=UTF8",
+            connect_timeout=session.CONNECT_SECONDS,
+            options=" ".join(f"-c {name}={value}" for name, value in session.SETTINGS.items()),
         )
     except psycopg.Error as error:
         raise _unreachable(url, error) from None

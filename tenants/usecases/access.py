@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
+from tenants.core import serving
 from tenants.core.errors import MigrationError, Refused, StateError, TenantsError, UsageError
 from tenants.core.names import check_name, quoted
 from tenants.core.plan import Observed
@@ -89,7 +91,7 @@ class Access:
         """Look at the schemas: catalogs, and the version tables that are what they have to be. Writes nothing."""
         names = [entry.name for entry in entries]
         found = {row["name"]: row for row in postgres.rows(self.connection, "schemas", names=names)}
-        remembered = records.remembered_heads(self.connection, names) if catalog.version(self.connection) else {}
+        last = records.last_good(self.connection, names) if catalog.version(self.connection) else {}
         observed = []
         for entry in entries:
             row = found[entry.name]
@@ -110,7 +112,8 @@ class Access:
                     current = postgres.read_heads(self.connection, entry.name)
             except MigrationError as error:
                 trouble = error
-            heads = remembered.get(entry.name)
+            record = last.get(entry.name)
+            heads = record["to_heads"] if record and record["outcome"] != "dropped" else ()
             observed.append(
                 Observed(
                     tenant=entry.name,
@@ -121,6 +124,7 @@ class Access:
                     remembered=f"the last deploy left it at {'+'.join(heads)}" if heads else None,
                     trouble=trouble,
                     suspended=entry.suspended_at is not None,
+                    unserved=serving.words(entry.name, record, datetime.now(UTC)),
                 )
             )
         return observed

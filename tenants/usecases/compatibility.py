@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tenants.core import compatibility
-from tenants.core.compatibility import Finding, Lint, Policy
+from tenants.core.compatibility import Finding, Lint
 from tenants.core.errors import Incompatible, ProgramError, Refused, SettingsError
 from tenants.core.events import Event, Tell
 from tenants.core.history import Revision
 from tenants.core.plan import Action, Plan
+from tenants.core.policy import Policy
 from tenants.edges import squawk
 from tenants.usecases import revisions
 from tenants.usecases.access import Access

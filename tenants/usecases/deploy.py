@@ -8,13 +8,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tenants.core.compatibility import Finding, Policy
 from tenants.core.effects import Effects
 from tenants.core.errors import MigrationError, Refused, SnapshotError, TenantsError
 from tenants.core.events import Event, Stage, Tell
 from tenants.core.manifest import Manifest
 from tenants.core.names import printable, quoted
 from tenants.core.plan import Action, Plan
+from tenants.core.results import Options, Result
 from tenants.core.settings import DatabaseUrl
 from tenants.core.units import counted, seconds, size
 from tenants.edges import catalog, postgres, records, sandbox
@@ -23,7 +23,6 @@ from tenants.edges.records import Record
 from tenants.usecases import (
     audit,
     compatibility,
-    live,
     locks,
     planning,
     provision,
@@ -38,46 +37,6 @@ from tenants.usecases.waits import Waits
 LOCK_NOT_AVAILABLE = "55P03"
 
 
-@dataclass(frozen=True)
-class Options:
-    """What a person may ask for in one call."""
-
-    no_snapshot: bool = False
-    rehearse: bool = True
-    """Whether the revisions run on a copy first, where one can be made."""
-    rehearsal_limit: int | None = None
-    """Bytes of a snapshot above which they do not; None: whatever its size."""
-    rehearsal_timeout: float | None = None
-    """Seconds that making the copy may take, and the revisions there as well; None: as long as the migrations."""
-    incompatible: Policy | None = None
-    """What to do when the old release may not live with a pending revision; None: nobody has said, so warn."""
-    from_scratch: bool = False
-    wait: float = locks.WAIT
-    """Seconds to wait for the tenant's lock."""
-    timeout: float = 1800.0
-    """Seconds that the migrations of one tenant may take."""
-
-
-@dataclass
-class Result:
-    """What became of one tenant."""
-
-    tenant: str
-    start: str | None
-    end: str | None
-    applied: tuple[str, ...] = ()
-    snapshot: str | None = None
-    outcome: str = "up-to-date"
-    """up-to-date, migrated, failed or skipped."""
-    seconds: float = 0.0
-    error: TenantsError | None = None
-    created: bool = False
-    """Whether this deploy made the tenant: then it has no login yet."""
-    why: str = ""
-    incompatible: tuple[Finding, ...] | None = ()
-    """What the old release may not live with; None where nobody has looked."""
-
-
 def deploy(access: Access, names: Sequence[str], options: Options, tell: Tell) -> list[Result]:
     """Bring the tenants named, or all that the folder is about, to the head of their project.
 
@@ -90,7 +49,9 @@ def deploy(access: Access, names: Sequence[str], options: Options, tell: Tell) -
     if not access.own and any(plan.action in (Action.MIGRATE, Action.CREATE) for plan in found.plans):
         sandbox.require_sound()
         catalog.ensure(access.connection)
-    live.tell_never(access, [plan.tenant for plan in found.plans], tell)
+    for plan in found.plans:
+        if plan.unserved:
+            tell(Event(plan.tenant, "plan", plan.unserved))
     for plan in found.plans:
         result = Result(plan.tenant, plan.start, plan.start)
         tell(Event(plan.tenant, "plan", str(plan), failed=plan.action is Action.STOP))

@@ -19,12 +19,12 @@ from functools import partial
 from tenants.core.errors import Locked, TenantsError
 from tenants.core.events import Event, Tell
 from tenants.core.names import printable
+from tenants.core.settings import LOCK_WAIT
 from tenants.edges import postgres
 from tenants.edges.postgres import Connection
 from tenants.usecases.access import Access
 
-WAIT = 60.0
-"""Seconds that a command waits for its turn, if it is not told otherwise."""
+WAIT = LOCK_WAIT
 
 
 class Lock:

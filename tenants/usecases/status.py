@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tenants.edges import catalog, postgres, records, sql
+from tenants.core import serving
+from tenants.edges import catalog, postgres, sql
 from tenants.usecases import audit
 from tenants.usecases.access import Access
 
@@ -49,7 +50,7 @@ class Status:
             found.append(f"{old}: tenants drill {self.tenant}")
         if self.deploy and self.deploy["outcome"] == "failed":
             found.append(f"its last deploy failed: tenants show {self.tenant}")
-        if self.deploy and records.was_never_live(self.deploy):
+        if self.deploy and serving.was_never_live(self.deploy, now):
             undo = f"tenants undo {self.tenant}"
             found.append(f"the release of its last deploy was never marked as live: look at the app, or: {undo}")
         if self.findings:

@@ -1,0 +1,127 @@
+"""deploy: what every push runs. Whatever it takes to migrate is read when there is something to migrate."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from tenants.cli import options, render
+from tenants.core.errors import UsageError
+from tenants.core.policy import Policy
+from tenants.core.results import Options, Result
+from tenants.core.settings import Settings
+from tenants.core.units import bytes_in
+from tenants.usecases import glance
+
+
+def _bytes(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
+    if value is not None and (found := bytes_in(value)) is None:
+        raise UsageError(f"{value!r} is no size", next="write it as 500MB or 5GB: --rehearsal-limit 5GB")
+    return found if value is not None else None
+
+
+@click.command()
+@click.argument("tenant", nargs=-1)
+@click.option("--no-snapshot", is_flag=True, help="Migrate without a snapshot before: there is no way back then.")
+@click.option(
+    "--rehearsal/--no-rehearsal",
+    default=True,
+    envvar="TENANTS_REHEARSAL",
+    help="Run the revisions on a copy of today's data first, where one can be made. [default: yes]",
+)
+@click.option(
+    "--rehearsal-limit",
+    envvar="TENANTS_REHEARSAL_LIMIT",
+    metavar="SIZE",
+    callback=_bytes,
+    help="Do not, where the snapshot holds more than this: 5GB. [default: no limit]",
+)
+@click.option(
+    "--rehearsal-timeout",
+    type=click.FloatRange(min=1),
+    envvar="TENANTS_REHEARSAL_TIMEOUT",
+    metavar="SECONDS",
+    help="How long making the copy may take, and the revisions there. [default: that of --timeout]",
+)
+@options.incompatible
+@click.option("--from-scratch", is_flag=True, help="Accept that a schema which held something is now empty.")
+@options.timeout
+@options.wait
+@options.as_json
+def deploy(
+    tenant: tuple[str, ...],
+    no_snapshot: bool,
+    rehearsal: bool,
+    rehearsal_limit: int | None,
+    rehearsal_timeout: float | None,
+    incompatible: Policy | None,
+    from_scratch: bool,
+    timeout: float,
+    wait: float,
+    as_json: bool,
+) -> int:
+    """Migrate all tenants with something pending, or those named.
+
+    For each: a snapshot first, then a rehearsal on a copy of it, then all pending revisions in one transaction, in the
+    tenant's own schema as the tenant, then the proof. When anything fails, the schema is as it was and the exit code
+    stops Dokku's deploy.
+    """
+    wanted = Options(
+        no_snapshot=no_snapshot,
+        rehearse=rehearsal,
+        rehearsal_limit=rehearsal_limit,
+        rehearsal_timeout=rehearsal_timeout,
+        incompatible=incompatible,
+        from_scratch=from_scratch,
+        wait=wait,
+        timeout=timeout,
+    )
+    tell = render.Progress(tenant)
+    results = glance.nothing_pending(Settings.read(os.environ), tell) if not tenant else None
+    if results is None:
+        from tenants.usecases import deploy as deploys
+
+        with options.access("deploy") as access:
+            results = deploys.deploy(access, tenant, wanted, tell)
+    if as_json:
+        render.answer({"deploys": [_document(result) for result in results]})
+    else:
+        for result in results:
+            _show(result)
+        if not results:
+            click.echo(render.NOTHING_YET)
+    failed = [result.error for result in results if result.error]
+    if failed and not as_json:
+        click.echo(render.failure(failed[-1], lead="", release="the old one goes on serving"), err=True)
+    return failed[0].exit_code if failed else 0
+
+
+def _document(result: Result) -> dict[str, Any]:
+    error = result.error.message if result.error else result.why or None
+    return {
+        "tenant": result.tenant,
+        "from": result.start,
+        "to": result.end,
+        "applied": list(result.applied),
+        "snapshot": result.snapshot,
+        "outcome": result.outcome,
+        "seconds": result.seconds,
+        "incompatible": render.findings(result.incompatible),
+        "error": error if result.outcome in ("failed", "skipped") else None,
+    }
+
+
+def _show(result: Result) -> None:
+    name = result.tenant
+    if result.outcome == "migrated":
+        undo = f" Undo: tenants undo {name}" if result.snapshot else ""
+        click.echo(f"{name}   migrated to {result.end} in {result.seconds:.1f} s.{undo}")
+    elif result.outcome == "skipped" and result.why.startswith("not tried"):
+        click.echo(f"{name}   {result.why}; it is at {result.end or 'nothing yet'}")
+    if result.created and result.outcome != "failed":
+        click.echo(f"{name}   has no login yet. The app's DATABASE_URL comes from: tenants login {name}")
+
+
+COMMANDS = (deploy,)
