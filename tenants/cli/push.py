@@ -46,6 +46,22 @@ def _bytes(_context: click.Context, _option: click.Parameter, value: str | None)
     help="How long making the copy may take, and the revisions there. [default: that of --timeout]",
 )
 @options.incompatible
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    envvar="TENANTS_JOBS",
+    metavar="N",
+    help="How many tenants of one project are migrated at once. [default: one for each processor, 4 at most]",
+)
+@click.option(
+    "--max-failures",
+    type=click.IntRange(min=1),
+    envvar="TENANTS_MAX_FAILURES",
+    default=Options.max_failures,
+    show_default=True,
+    metavar="N",
+    help="How many may fail before no further one is begun.",
+)
 @click.option("--from-scratch", is_flag=True, help="Accept that a schema which held something is now empty.")
 @options.timeout
 @options.wait
@@ -57,6 +73,8 @@ def deploy(
     rehearsal_limit: int | None,
     rehearsal_timeout: float | None,
     incompatible: Policy | None,
+    jobs: int | None,
+    max_failures: int,
     from_scratch: bool,
     timeout: float,
     wait: float,
@@ -75,6 +93,8 @@ def deploy(
         rehearsal_timeout=rehearsal_timeout,
         incompatible=incompatible,
         from_scratch=from_scratch,
+        jobs=jobs,
+        max_failures=max_failures,
         wait=wait,
         timeout=timeout,
     )

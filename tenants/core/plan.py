@@ -63,6 +63,11 @@ class Plan:
         """Where the schema is, in one word; None for an empty one."""
         return "+".join(self.current) or None
 
+    @property
+    def to_do(self) -> bool:
+        """Whether there is something to be run."""
+        return self.action in (Action.MIGRATE, Action.CREATE)
+
     def __str__(self) -> str:
         match self.action:
             case Action.STOP:

@@ -27,6 +27,10 @@ class Options:
     incompatible: Policy | None = None
     """What to do when the old release may not live with a pending revision; None: nobody has said, so warn."""
     from_scratch: bool = False
+    jobs: int | None = None
+    """How many tenants of one project are migrated at once; None: as many as there are processors, but a few."""
+    max_failures: int = 1
+    """How many may fail before no further one is begun."""
     wait: float = LOCK_WAIT
     """Seconds to wait for the tenant's lock."""
     timeout: float = MIGRATION_SECONDS

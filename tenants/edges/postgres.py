@@ -243,6 +243,11 @@ def take_lock(connection: Connection, key: int, tenant: str | None) -> bool:
     return False
 
 
+def call_it(connection: Connection, purpose: str) -> None:
+    """Give the session another name."""
+    connection.execute("SELECT set_config('application_name', %s, false)", [purpose])
+
+
 def unlock(connection: Connection, key: int) -> None:
     connection.execute("SELECT pg_advisory_unlock(%s)", [key])
 
@@ -291,11 +296,12 @@ def again_if_concurrent(statement: Callable[[], None]) -> None:
 
 def poll(ready: Callable[[], bool], *, seconds: float, what: str) -> None:
     """Ask until `ready`, with a little jitter. Raises TenantsError with `what` after `seconds`."""
-    end = time.monotonic() + seconds
+    end, pause = time.monotonic() + seconds, 0.002
     while not ready():
         if time.monotonic() > end:
             raise TenantsError(f"{what}; waited {seconds:.0f} s for it", next="try again in a minute")
-        time.sleep(random.uniform(0.02, 0.1))  # noqa: S311
+        time.sleep(random.uniform(0.5, 1) * pause)  # noqa: S311
+        pause = min(pause * 1.5, 0.1)
 
 
 def end_sessions(connection: Connection, roles: Sequence[str], *, seconds: float = 30) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -49,44 +49,120 @@ class Ran:
 def run(
     request: Mapping[str, Any],
     *,
-    environment: Mapping[str, str],
-    readable: Sequence[str],
-    hidden: Sequence[str],
-    folder: str | None,
+    surroundings: Surroundings,
+    warm: Warm | None = None,
     seconds: float,
     secrets: Sequence[str] = (),
     notice: Notice = lambda *_: None,
     now_and_then: Callable[[], None] = lambda: None,
 ) -> Ran:
-    """Run `tenants.sandboxed` with the request. Ends it after `seconds`, and calls `now_and_then` once a second until
-    then. Never raises for what that code does."""
+    """Run `tenants.sandboxed` with the request: in a process of its own, or forked from one that is `warm`. Ends it
+    after `seconds`, and calls `now_and_then` once a second until then. Never raises for what that code does."""
+    if warm:
+        return warm.run(request, seconds, secrets, notice, now_and_then)
     ran = Ran()
-    with (
-        _pipe() as (reports, descriptor),
-        sandbox.start(
-            [sys.executable, "-P", _BOOT],
-            environment=environment,
-            readable=readable,
-            hidden=hidden,
-            folder=folder,
-            stdin=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=[descriptor],
-        ) as process,
-    ):
+    with _pipe() as (reports, descriptor), _start(surroundings, [descriptor]) as process:
         os.close(descriptor)
+        _ask(process, {**request, "report": descriptor})
         assert process.stdin and process.stdout
-        try:
-            process.stdin.write(json.dumps({**request, "report": descriptor}).encode())
-            process.stdin.close()
-        except BrokenPipeError:
-            pass  # it ended before it listened; its output says why
+        process.stdin.close()
         ear = _Ear(ran, notice, secrets)
-        printed = _follow(process, reports, ear, time.monotonic() + seconds, now_and_then)
+        end = _End(process)
+        printed = _follow(process.stdout, reports, ear, end, time.monotonic() + seconds, now_and_then)
         if printed is not None:
-            ran.code = process.wait()
+            ran.code = end.code
             ran.output = ear.text(printed.decode("utf-8", "replace")[-4000:], 4000).strip()
     return ran
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What project code sees beside its request."""
+
+    environment: Mapping[str, str]
+    readable: Sequence[str]
+    hidden: Sequence[str]
+    folder: str | None
+    """Where it starts."""
+
+
+def _start(surroundings: Surroundings, descriptors: Sequence[int]) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    return sandbox.start(
+        [sys.executable, "-P", _BOOT],
+        environment=surroundings.environment,
+        readable=surroundings.readable,
+        hidden=surroundings.hidden,
+        folder=surroundings.folder,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        pass_fds=descriptors,
+    )
+
+
+def _ask(process: subprocess.Popen[bytes], request: Mapping[str, Any]) -> None:
+    assert process.stdin
+    with suppress(BrokenPipeError):  # it ended before it listened; its output says why
+        process.stdin.write(json.dumps(request).encode() + b"\n")
+        process.stdin.flush()
+
+
+class Warm:
+    """A process of project code that has loaded Alembic and the revisions of one folder, without a request and its
+    secrets, and runs each request in a fork of itself. What a request leaves running is ended before the next one."""
+
+    def __init__(self, surroundings: Surroundings, request: Mapping[str, Any]) -> None:
+        """`request` is for loading. Begins at once; it is not waited for."""
+        self._surroundings, self._request = surroundings, request
+        self._stack = ExitStack()
+        self._begin()
+
+    def _begin(self) -> None:
+        with ExitStack() as stack:
+            self._reports, report = stack.enter_context(_pipe())
+            self._control, control = stack.enter_context(_pipe())
+            self._process = stack.enter_context(_start(self._surroundings, [report, control]))
+            for descriptor in (report, control):
+                os.close(descriptor)
+            self._report = report
+            _ask(self._process, {**self._request, "do": "serve", "report": report, "control": control})
+            self._stack = stack.pop_all()
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def run(
+        self,
+        request: Mapping[str, Any],
+        seconds: float,
+        secrets: Sequence[str],
+        notice: Notice,
+        now_and_then: Callable[[], None],
+    ) -> Ran:
+        if self._process.poll() is not None:
+            self.close()
+            self._begin()
+        ran = Ran()
+        ear, end = _Ear(ran, notice, secrets), _End(self._process, self._control)
+        _ask(self._process, {**request, "report": self._report})
+        assert self._process.stdout
+        printed = _follow(self._process.stdout, self._reports, ear, end, time.monotonic() + seconds, now_and_then)
+        if printed is not None:
+            ran.code = end.code
+            ran.output = ear.text(printed.decode("utf-8", "replace")[-4000:], 4000).strip()
+        if printed is None or self._process.poll() is not None:
+            self.close()  # and all that it has begun; the next request gets another one
+        else:
+            sandbox.end_strays()
+            _drain(self._reports, self._process.stdout)
+        return ran
+
+
+def _drain(*pipes: IO[bytes]) -> None:
+    """What a stray has written is nothing that the next request has said."""
+    for pipe in pipes:
+        with suppress(BlockingIOError):
+            while os.read(pipe.fileno(), _LINE):
+                pass
 
 
 @contextmanager
@@ -97,31 +173,49 @@ def _pipe() -> Iterator[tuple[IO[bytes], int]]:
         yield reports, writing
 
 
+class _End:
+    """How a request ends: with its process, or with a line of the one that it was forked from."""
+
+    def __init__(self, process: subprocess.Popen[bytes], control: IO[bytes] | None = None) -> None:
+        self._process, self.control, self._said = process, control, b""
+        self.code: int | None = None
+
+    def hear(self, data: bytes) -> None:
+        self._said += data
+        if self._said.endswith(b"\n") and self._said.strip().lstrip(b"-").isdigit():
+            self.code = int(self._said)
+
+    def come(self) -> bool:
+        if self.code is None:
+            self.code = self._process.poll()
+        return self.code is not None
+
+
 def _follow(
-    process: subprocess.Popen[bytes], reports: IO[bytes], ear: _Ear, end: float, now_and_then: Callable[[], None]
+    output: IO[bytes], reports: IO[bytes], ear: _Ear, end: _End, give_up: float, now_and_then: Callable[[], None]
 ) -> bytes | None:
-    """Read reports and output until the process has ended; None if the time was over first. A process that floods us
-    is read on, so that it ends, but not listened to; what it leaves in the background is not waited for."""
-    assert process.stdout
+    """Read reports and output until the end has come; None if the time was over first. A process that floods us is read
+    on, so that it ends, but not listened to; what it leaves in the background is not waited for."""
     line, printed, total = b"", b"", 0
     with selectors.DefaultSelector() as selector:
-        for pipe in (reports, process.stdout):
+        for pipe in filter(None, (reports, output, end.control)):
             os.set_blocking(pipe.fileno(), False)
             selector.register(pipe, selectors.EVENT_READ)
         ended: float | None = None
         looked = time.monotonic()
         while selector.get_map() or ended is None:
             now = time.monotonic()
-            if now > end:
+            if now > give_up:
                 return None
-            if ended is None and process.poll() is not None:
+            if ended is None and end.come():
                 ended = now
             if ended is None and now > looked + 1:
                 now_and_then()
                 looked = time.monotonic()
             if ended is not None and now > ended + 1:
                 break  # something that it left in the background goes on writing
-            ready = selector.select(0.1) if selector.get_map() else []
+            wait = 0.0 if ended is not None and end.control else 0.1
+            ready = selector.select(wait) if selector.get_map() else []
             if not ready:
                 if ended is not None:
                     break
@@ -131,7 +225,9 @@ def _follow(
                 data = os.read(key.fd, _LINE)
                 if not data:
                     selector.unregister(key.fileobj)
-                elif key.fileobj is process.stdout:
+                elif key.fileobj is end.control:
+                    end.hear(data)
+                elif key.fileobj is output:
                     printed = (printed + data)[-_LINE:]
                 elif (total := total + len(data)) < _TOTAL:
                     *whole, line = (line + data).split(b"\n")

@@ -15,6 +15,7 @@ from tenants.core.settings import DatabaseUrl, Settings
 from tenants.edges import catalog, postgres, records
 from tenants.edges.catalog import Entry
 from tenants.edges.postgres import Connection, Identity
+from tenants.edges.projectcode import Warm
 from tenants.usecases import roles
 
 OLDEST = 140000
@@ -30,17 +31,21 @@ class Access:
     me: Identity
     own: str | None
     """The tenant, if DATABASE_URL is a tenant's; None for the admin's."""
+    warm: Warm | None = None
+    """A process that has loaded the revisions that are to be run."""
+    locks: Connection | None = None
+    """Another session, for the locks of one tenant after the other; without it each lock gets one of its own."""
 
-    def entries(self) -> dict[str, Entry]:
-        """The tenants in the catalog; with a tenant's own URL that one alone. Writes nothing."""
-        return catalog.entries(self.connection) if catalog.version(self.connection) else {}
+    def entries(self, names: Sequence[str] | None = None) -> dict[str, Entry]:
+        """The tenants in the catalog, all or those named; with a tenant's own URL that one alone. Writes nothing."""
+        return catalog.entries(self.connection, names) if catalog.version(self.connection) else {}
 
     def entry(self, name: str) -> Entry:
         """Raises UsageError if there is no such tenant, or it is not for us."""
         check_name(name)
-        entries = self.entries()
+        entries = self.entries([name])
         if name not in entries:
-            known = ", ".join(entries) or "none yet"
+            known = ", ".join(self.entries()) or "none yet"
             raise UsageError(f"there is no tenant {name!r} (tenants: {known})", next=f"tenants create {name}")
         return entries[name]
 

@@ -23,6 +23,8 @@ from tenants.edges.records import Record
 from tenants.usecases import (
     audit,
     compatibility,
+    fleet,
+    glance,
     locks,
     planning,
     provision,
@@ -40,41 +42,56 @@ LOCK_NOT_AVAILABLE = "55P03"
 def deploy(access: Access, names: Sequence[str], options: Options, tell: Tell) -> list[Result]:
     """Bring the tenants named, or all that the folder is about, to the head of their project.
 
-    One after the other. A tenant whose own state cannot be read fails by itself and the others go on; when a migration
-    fails, those that come after it are not tried. Never raises for what is wrong with one tenant: its result has it.
+    One after the other, or, where a project has many tenants, several at once (`tenants.usecases.fleet`). A tenant
+    whose own state cannot be read fails by itself and the others go on; when as many migrations have failed as may,
+    those that come after them are not tried. Never raises for what is wrong with one tenant: its result has it.
     """
     found = planning.survey(access, names, from_scratch=options.from_scratch)
-    results = []
-    failed: str | None = None
-    if not access.own and any(plan.action in (Action.MIGRATE, Action.CREATE) for plan in found.plans):
+    results, failed = dict[str, Result](), list[str]()
+    if not access.own and any(plan.to_do for plan in found.plans):
         sandbox.require_sound()
         catalog.ensure(access.connection)
     for plan in found.plans:
         if plan.unserved:
             tell(Event(plan.tenant, "plan", plan.unserved))
+    fleets = fleet.fleets(found.plans, options)
     for plan in found.plans:
-        result = Result(plan.tenant, plan.start, plan.start)
-        tell(Event(plan.tenant, "plan", str(plan), failed=plan.action is Action.STOP))
-        if plan.action is Action.STOP:
-            result.outcome, result.error = "failed", plan.error
-        elif plan.action is Action.NO_FOLDER:
-            result.outcome, result.why = "skipped", f"no folder {plan.project} here"
-        elif plan.action is Action.SUSPENDED:
-            result.outcome, result.why = "skipped", "suspended"
-        elif plan.action is Action.NOTHING:
-            try:
-                tidy.tidy(access, plan.tenant, tell)
-            except (TenantsError, postgres.DatabaseError) as error:  # nobody else is to wait for that
-                words = f"what a killed run has left could not be removed: {postgres.failed(error).message}"
-                tell(Event(plan.tenant, "clean", words, failed=True))
+        together, folder = fleets.get(plan.project, ()), found.folders.get(plan.project)
+        if plan in together and folder:
+            if plan.tenant not in results:
+                results |= fleet.deploy(access, together, folder, options, tell, failed, _run)
         else:
-            if failed:
-                result.outcome, result.why = "skipped", f"not tried, because {failed} failed"
-            else:
-                _Deploy(access, plan, found.folders[plan.project], options, tell, result).run()
-                failed = plan.tenant if result.outcome == "failed" else None
-        results.append(result)
-    return results
+            results[plan.tenant] = _deploy(access, plan, folder, options, tell, failed)
+    return [results[plan.tenant] for plan in found.plans]
+
+
+def _deploy(access: Access, plan: Plan, folder: Path | None, options: Options, tell: Tell, failed: list[str]) -> Result:
+    result = Result(plan.tenant, plan.start, plan.start)
+    if plan.action in glance.QUIET:
+        result = glance.result_of(plan, tell)
+    else:
+        tell(Event(plan.tenant, "plan", str(plan), failed=plan.action is Action.STOP))
+    if plan.action is Action.STOP:
+        result.outcome, result.error = "failed", plan.error
+    elif plan.action is Action.NOTHING:
+        try:
+            tidy.tidy(access, plan.tenant, tell)
+        except (TenantsError, postgres.DatabaseError) as error:  # nobody else is to wait for that
+            words = f"what a killed run has left could not be removed: {postgres.failed(error).message}"
+            tell(Event(plan.tenant, "clean", words, failed=True))
+    elif plan.to_do and len(failed) >= options.max_failures:
+        result.outcome, result.why = "skipped", f"not tried, because {failed[-1]} failed"
+    elif plan.to_do:
+        assert folder
+        _run(access, plan, folder, options, tell, result)
+        failed += [plan.tenant] if result.outcome == "failed" else []
+    return result
+
+
+def _run(
+    access: Access, plan: Plan, folder: Path, options: Options, tell: Tell, result: Result, mend: bool = True
+) -> None:
+    _Deploy(access, plan, folder, options, tell, result, mend).run()
 
 
 @dataclass
@@ -87,6 +104,8 @@ class _Deploy:
     options: Options
     tell: Tell
     result: Result
+    mend: bool
+    """Whether grants are looked after here: for what is new in the schema."""
     stages: dict[str, float] = field(default_factory=dict)
     stage: Stage = "lock"
     before: str = ""
@@ -102,9 +121,10 @@ class _Deploy:
         try:
             with locks.tenant_lock(self.access, self.plan.tenant, "deploy", self.tell, self.options.wait) as lock:
                 self._again()
-                if self.plan.action in (Action.MIGRATE, Action.CREATE):
+                if self.plan.to_do:
                     try:
-                        self._deploy(lock)
+                        with revisions.loaded(self.access, self.folder) as self.access:
+                            self._deploy(lock)
                     except BaseException as cause:
                         with suppress(postgres.DatabaseError):
                             self._record(cause)
@@ -157,7 +177,7 @@ class _Deploy:
                 self._migrate(url)
             with self._stage("prove"):
                 self._prove(elsewhere)
-        if not access.own:  # grants for the app's own role and for readers, on what is new
+        if self.mend and not access.own:  # grants for the app's own role and for readers, on what is new
             audit.mend(access, name)
 
     def _look(self) -> None:

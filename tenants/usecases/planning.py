@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from tenants.core.errors import UsageError
@@ -34,8 +35,10 @@ def survey(access: Access, names: Sequence[str] = (), *, from_scratch: bool = Fa
         check_name(name)
     own = (access.own, access.entry(access.own).project) if access.own else None
     folders = folder.divided(folder.look(access.settings.migrations), own)
-    histories = {project: folder.history(path) for project, path in folders.items()}
-    entries = access.entries()
+    histories = {project: _history(path) for project, path in folders.items()}
+    entries = access.entries(names) if names else access.entries()
+    if set(names) - set(entries):  # they may be folders that have no tenant yet
+        entries = access.entries()
     pairs = assign({e.name: e.project for e in entries.values()}, {} if access.own else histories)
     if unknown := sorted(set(names) - {tenant for tenant, _ in pairs}):
         raise UsageError(
@@ -55,6 +58,12 @@ def survey(access: Access, names: Sequence[str] = (), *, from_scratch: bool = Fa
         seen = replace(seen, ran_after=ran_after(runs.get(tenant, ())))
         plans.append(decide(seen, history, from_scratch=from_scratch))
     return Survey(tuple(plans), folders)
+
+
+@cache
+def _history(path: Path) -> History:
+    """Read once: it is what was pushed."""
+    return folder.history(path)
 
 
 def _ask_storage(access: Access, seen: Observed, history: History) -> Observed:

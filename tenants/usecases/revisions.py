@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,7 +15,7 @@ from tenants.core.errors import Locked, MigrationError, RevisionFailed
 from tenants.core.plan import Plan
 from tenants.core.settings import DatabaseUrl
 from tenants.edges import postgres, projectcode, sandbox
-from tenants.edges.projectcode import Notice, Ran
+from tenants.edges.projectcode import Notice, Ran, Surroundings, Warm
 from tenants.usecases import roles
 from tenants.usecases.access import Access
 
@@ -114,24 +116,48 @@ def _run(
     notice: Notice = lambda *_: None,
     now_and_then: Callable[[], None] = lambda: None,
 ) -> Ran:
+    surroundings, path = _surroundings(access, folder)
+    return projectcode.run(
+        {**request, "schema": plan.tenant, "folder": str(folder), "path": path},
+        surroundings=surroundings,
+        warm=access.warm,
+        seconds=seconds,
+        secrets=secrets,
+        notice=notice,
+        now_and_then=now_and_then,
+    )
+
+
+def _surroundings(access: Access, folder: Path) -> tuple[Surroundings, list[str]]:
     """With a tenant's own URL project code is the app's, and sees the app: its folder and its environment, less the
     storage's secrets. With the admin's URL it sees its own folder and nothing else."""
     own = access.own is not None
     if not own:
         sandbox.require_sound()
     store = access.settings.store
-    here = str(Path.cwd())
-    return projectcode.run(
-        {**request, "schema": plan.tenant, "folder": str(folder), "path": [here] if own else []},
+    here = [str(Path.cwd())] if own else []
+    seen = Surroundings(
         environment=projectcode.environment_for(access.settings.environment, own=own),
-        readable=[str(folder), *([here] if own else [])],
+        readable=[str(folder), *here],
         hidden=[*([store.prefix] if store and store.scheme == "file" else []), *_credentials(access)],
-        folder=here if own else None,
-        seconds=seconds,
-        secrets=secrets,
-        notice=notice,
-        now_and_then=now_and_then,
+        folder=here[0] if here else None,
     )
+    return seen, here
+
+
+@contextmanager
+def loaded(access: Access, folder: Path) -> Iterator[Access]:
+    """The same access, with a process that loads the folder's revisions while others are at work, and runs each request
+    of the block in a fork of itself."""
+    if access.warm:
+        yield access
+        return
+    surroundings, path = _surroundings(access, folder)
+    warm = Warm(surroundings, {"schema": "public", "folder": str(folder), "path": path})
+    try:
+        yield replace(access, warm=warm)
+    finally:
+        warm.close()
 
 
 def _credentials(access: Access) -> list[str]:
