@@ -13,12 +13,13 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
 
 
 def serve(control: int, handle: Callable[[dict[str, Any]], int]) -> int:
     """Fork for each line of standard input, and tell how it ended: a line on the descriptor `control`."""
     parent = os.getpid()
+    _prctl(_PR_SET_DUMPABLE, 0)  # no fork of ours looks into us, though it has our uid
     gc.collect()
     gc.freeze()  # what is loaded is shared with the forks, and stays so
     while line := sys.stdin.buffer.readline():
@@ -31,12 +32,17 @@ def serve(control: int, handle: Callable[[dict[str, Any]], int]) -> int:
     return 0
 
 
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
 def _handle(parent: int, handle: Callable[[dict[str, Any]], int], line: bytes) -> NoReturn:
     """It dies with the one that it was forked from, and does not see what is asked next."""
     code = 1
     try:
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        _prctl(_PR_SET_DUMPABLE, 1)
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == parent:
             nothing = os.open(os.devnull, os.O_RDONLY)
             os.dup2(nothing, 0)
