@@ -160,6 +160,8 @@ class History:
         """
         applied: set[str] = set()
         todo = list(current)
+        if todo == [self.head]:
+            return ()  # there is one head, so it has everything below it
         labels = {label: r.id for r in self.revisions.values() for label in r.labels}
         while todo:
             revision = self.revisions.get(step := todo.pop())
@@ -177,6 +179,8 @@ class History:
     def nothing_slipped_in(self, pending: Iterable[Revision], ran_after: Mapping[str, str | None]) -> None:
         """Raises StateError for a file whose name has put it before a SQL file that ran without it: it would count as
         applied, and would never run. `ran_after` tells after which revision others ran, as far as that is known."""
+        if not ran_after:
+            return
         ran = {*ran_after, *ran_after.values()}
         waits = {revision.id for revision in pending}
         for id_, revision in self.revisions.items():

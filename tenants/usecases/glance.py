@@ -6,6 +6,7 @@ Whatever else there may be, an error included, it says nothing, and the deploy l
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,8 @@ from tenants.edges import folder, sandbox
 from tenants.edges.folder import Migrations
 from tenants.edges.glance import Glance, Seen, begin
 
+MANY = 10
+"""Tenants of a project, above which it is told in one line what is the same for all of them."""
 QUIET = {Action.NOTHING: "up-to-date", Action.NO_FOLDER: "skipped", Action.SUSPENDED: "skipped"}
 
 
@@ -39,7 +42,12 @@ def nothing_pending(settings: Settings, tell: Tell) -> list[Result] | None:
     for plan in plans:
         if plan.unserved:
             tell(Event(plan.tenant, "plan", plan.unserved))
-    return [result_of(plan, tell) for plan in plans]
+    alike = Counter((plan.project, str(plan)) for plan in plans)
+    for (project, words), count in alike.items():
+        if count > MANY:
+            tell(Event(project, "plan", f"{count:,} tenants {words}"))
+    few = {plan.tenant for plan in plans if alike[plan.project, str(plan)] <= MANY}
+    return [result_of(plan, tell if plan.tenant in few else lambda _: None) for plan in plans]
 
 
 def result_of(plan: Plan, tell: Tell) -> Result:

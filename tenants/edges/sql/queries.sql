@@ -357,6 +357,6 @@ FROM tenants.tenants t JOIN (schemas) s ON s.name = t.name ORDER BY t.name;
 SELECT 'BEGIN READ ONLY; SET LOCAL row_security = off; SET LOCAL lock_timeout = MILLISECONDS; ' || string_agg(format(
            'COPY (SELECT %L, ''begin'') TO STDOUT; COPY %I.alembic_version (version_num) TO STDOUT', s.name, s.name),
            '; ' ORDER BY s.name) || '; COPY (SELECT '''', ''end'') TO STDOUT; COMMIT'
-FROM (SELECT *, row_number() OVER (ORDER BY name) / 100 AS batch FROM (schemas) found
+FROM (SELECT *, row_number() OVER (ORDER BY name) / 250 AS batch FROM (schemas) found
       WHERE versioned AND version_fault IS NULL) s
 GROUP BY batch ORDER BY batch \gexec
