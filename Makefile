@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test torture bench bench-deploys bench-memory bench-restore bench-stalls check docs format lint types clean
+.PHONY: help demo test torture bench bench-deploys bench-memory bench-restore bench-stalls check docs site release format lint types clean
 
 help:
 	@echo "make demo    the main job, on a PostgreSQL of its own"
@@ -14,6 +14,8 @@ help:
 	@echo "make check   format, lint, types, tests"
 	@echo "make bench   times, memory, disk and waits, of small schemas; docs/performance.md says how to measure large ones"
 	@echo "make docs    write docs/security.md anew, from the attacks that the tests try"
+	@echo "make site    build the documentation as a site, in build/site; links are checked"
+	@echo "make release build in dist/ what a release publishes; docs/releasing.md"
 	@echo "make format  put the code into shape"
 	@echo "make clean   remove what make made"
 
@@ -60,11 +62,15 @@ bench-restore: $(READY)
 bench-stalls: $(READY)
 	@$(BIN)/python -m benchmarks.stalls --rows $(ROWS) --times $(TIMES)
 
+SHELL_FILES = $(shell grep -rlI '^\#!.*sh$$' hooks)
+
 check: lint types test
 
 lint: $(READY)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
+	@$(BIN)/shfmt --diff --indent 2 --case-indent $(SHELL_FILES)
+	@$(BIN)/shellcheck $(SHELL_FILES)
 
 types: $(READY)
 	@$(BIN)/mypy
@@ -72,9 +78,16 @@ types: $(READY)
 docs: $(READY)
 	@$(BIN)/python tests/attacks/page.py
 
+site: $(READY)
+	@$(BIN)/mkdocs build --quiet
+	@echo "build/site/index.html"
+
+release: $(READY)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" hooks/release
+
 format: $(READY)
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build

@@ -25,13 +25,15 @@ from pathlib import Path
 from typing import NoReturn
 
 
-def run(arguments: Sequence[str], environment: Mapping[str, str], folder: Path, seconds: float) -> tuple[int, str, str]:
+def run(
+    arguments: Sequence[str], environment: Mapping[str, str], folder: Path, seconds: float, address: str | None = None
+) -> tuple[int, str, str]:
     """Run `tenants …` to its end: its exit code, as subprocess has it, and what it wrote to stdout and stderr. One that
-    takes longer than `seconds` is killed, and TimeoutExpired raised."""
+    takes longer than `seconds` is killed, and TimeoutExpired raised. `address` is that of another process's server."""
     pipes = [os.pipe(), os.pipe()]
     request = json.dumps({"arguments": arguments, "environment": environment, "folder": str(folder)}).encode()
     with socket.socket(socket.AF_UNIX) as asking:
-        asking.connect(_server())
+        asking.connect(address or server())
         socket.send_fds(asking, [len(request).to_bytes(4, "big")], [writing for _, writing in pipes])
         asking.sendall(request)
         for _, writing in pipes:
@@ -62,7 +64,7 @@ def _read(pipes: Sequence[int], pid: int, end: float) -> list[str]:
 
 
 @cache
-def _server() -> str:
+def server() -> str:
     """The address of this worker's server. It ends with the worker."""
     address = tempfile.mktemp(prefix="tests-", suffix=".sock")
     alive, kept = os.pipe()

@@ -82,6 +82,8 @@ class Fault:
     """Wait, and then do as one should: before the answer, and in the middle of its body."""
     forget: bool = False
     """Say that it was done, and do nothing."""
+    heedless: bool = False
+    """Write, whether or not `If-None-Match` lets one."""
     body: str = ""
     """What becomes of the body of the answer: `cut` (the connection ends half way), `flip` (one bit in the middle is
     another), `short` (the second half is not there, and nobody says so), `drop` (the second part of `part` bytes is not
@@ -191,6 +193,9 @@ class R2:
                 raise Refused(fault.status, fault.code, "a fault that a test asked for")
             if fault and fault.seconds:
                 time.sleep(fault.seconds)
+            if fault and fault.heedless:
+                asked.headers.pop("if-none-match", None)
+                environ.pop("HTTP_IF_NONE_MATCH", None)
             self._refuse(environ, bucket, asked)
             if fault and fault.forget:
                 response = _answer(200, "", {"ETag": f'"{hashlib.md5(asked.body).hexdigest()}"'})

@@ -191,6 +191,11 @@ class Place:
             "TENANTS_INCOMPATIBLE": "off",  # the same
         }
 
+    def store_outside(self) -> None:
+        """Snapshots beside the folder, and not in it."""
+        self.store = self.folder.with_name(f"{self.folder.name}-store")
+        self.environment["TENANTS_STORE"] = f"file://{self.store}"
+
     def start(self, *arguments: str, **environment: str | None) -> subprocess.Popen[str]:
         """Begin `tenants …`; a variable that is None is not set."""
         return subprocess.Popen(

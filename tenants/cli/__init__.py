@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NoReturn
 
 import click
 
 from tenants import __version__
-from tenants.cli import render
+from tenants.cli import faults, render, screen, spoken
 from tenants.core.errors import TenantsError, UsageError
-from tenants.core.settings import DatabaseUrl
 
 EXIT_CODES = """\b
 Exit codes: 0 done, 1 failed inside, 2 usage or configuration, 3 something is pending, or wrong,
@@ -30,15 +28,21 @@ class Terminated(KeyboardInterrupt):
 MODULES = {
     "adopt": ("adopt",),
     "agent": ("nightly", "agent"),
-    "audit": ("audit", "status"),
+    "audit": ("audit",),
+    "author": ("init", "revision"),
+    "completion": ("completion",),
     "deploy": ("plan", "rehearse", "live"),
+    "doctor": ("doctor",),
+    "log": ("log",),
     "provision": (
         *("create", "apply", "login", "rotate", "reader", "extension"),
         *("suspend", "resume", "connect", "list", "show", "drop"),
     ),
     "push": ("deploy",),
     "recover": ("recover", "move"),
+    "run": ("run",),
     "snapshots": ("snapshot", "snapshots", "restore", "fetch", "drill", "prune"),
+    "status": ("status",),
     "undo": ("undo",),
 }
 """Where each command is. A push that has nothing to do reads no more of us than it takes to find that out."""
@@ -46,6 +50,12 @@ MODULES = {
 
 class Commands(click.Group):
     """Reads the module of a command when the command is called for."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:  # click would take it for the end of whoever reads the answer
+            raise RuntimeError("a pipe to a program broke") from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return sorted(name for names in MODULES.values() for name in names)
@@ -71,7 +81,11 @@ def cli() -> None:
 def main() -> NoReturn:
     """Run the command line and exit."""
     signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(_run(sys.argv[1:]))
+    faults.have_streams()
+    spoken.as_called(name for names in MODULES.values() for name in names)
+    code = _run(sys.argv[1:])
+    faults.close_answer()
+    sys.exit(code)
 
 
 def _terminate(*_: object) -> None:
@@ -81,7 +95,8 @@ def _terminate(*_: object) -> None:
 
 def _run(arguments: list[str]) -> int:
     try:
-        with _errors_told(as_json="--json" in arguments):
+        ours = arguments[: arguments.index("--")] if "--" in arguments else arguments  # what follows is a command's
+        with _errors_told(as_json="--json" in ours, in_a_line="--elsewhere" in ours):
             code = cli.main(arguments, prog_name="tenants", standalone_mode=False)
             return code if isinstance(code, int) else 0
     except _Exit as ending:
@@ -95,35 +110,28 @@ class _Exit(Exception):
 
 
 @contextmanager
-def _errors_told(*, as_json: bool) -> Iterator[None]:
+def _errors_told(*, as_json: bool, in_a_line: bool) -> Iterator[None]:
     """The one error boundary."""
     try:
         yield
     except TenantsError as error:
-        _tell(error, as_json=as_json)
+        _tell(error, as_json=as_json, in_a_line=in_a_line)
         raise _Exit(error.exit_code) from None
     except click.ClickException as error:
         if as_json:
-            _tell(UsageError(error.format_message(), next="tenants --help"), as_json=True)
+            _tell(UsageError(error.format_message(), next="tenants --help"), as_json=True, in_a_line=in_a_line)
         else:
             error.show()
         raise _Exit(error.exit_code) from None
     except (click.Abort, KeyboardInterrupt) as ending:  # click makes an Abort of the other
         terminated = isinstance(ending, Terminated) or isinstance(ending.__cause__, Terminated)
-        click.echo("stopped by SIGTERM" if terminated else "stopped", err=True)
+        render.say("stopped by SIGTERM" if terminated else "stopped", err=True)
         raise _Exit(143 if terminated else 130) from None
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except screen.NobodyReadsError:
         raise _Exit(141) from None
-    except Exception as error:  # noqa: BLE001  # or of the driver's
-        if told := _of_the_driver(error):
-            _tell(told, as_json=as_json)
-            raise _Exit(1) from None
-        import traceback
-
-        # a bug of ours: the report is all there is, in a log that outlives the container
-        click.echo(_without_secrets(traceback.format_exc()), err=True)
-        click.echo("Error:    this is a bug in dokku-tenants\nNext:     report it with the lines above", err=True)
+    except Exception as error:  # noqa: BLE001  # the driver's, the machine has run out of something, or a bug of ours
+        told = _of_the_driver(error) or faults.shortage(error) or faults.bug(error)
+        _tell(told, as_json=as_json, in_a_line=in_a_line)
         raise _Exit(1) from None
 
 
@@ -136,19 +144,8 @@ def _of_the_driver(error: Exception) -> TenantsError | None:
     return postgres.failed(error) if isinstance(error, postgres.DatabaseError) else None
 
 
-def _tell(error: TenantsError, *, as_json: bool) -> None:
-    click.echo(render.failure(error), err=True)
+def _tell(error: TenantsError, *, as_json: bool, in_a_line: bool) -> None:
+    render.fail(error)
     if as_json:
         document: dict[str, Any] = {"message": error.message, "data": error.data, "next": error.next}
-        render.answer({"error": {**document, "exit_code": error.exit_code}})
-
-
-def _without_secrets(text: str) -> str:
-    secrets = [value for name, value in os.environ.items() if "SECRET" in name or "PASSWORD" in name]
-    if url := os.environ.get("DATABASE_URL"):
-        secrets.append(url)
-        with suppress(TenantsError):  # then there is no password to be found in it
-            secrets.append(DatabaseUrl.parse(url).password)
-    for secret in filter(None, secrets):
-        text = text.replace(secret, "…")
-    return text
+        render.answer({"error": {**document, "exit_code": error.exit_code}}, in_a_line=in_a_line)

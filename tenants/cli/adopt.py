@@ -51,14 +51,14 @@ def adopt(
             if as_json:
                 render.answer({"tenant": name, "taken_down": gone})
             elif not gone:
-                click.echo(f"{name}   no view stands in the place of its tables")
+                render.say(f"{name}   no view stands in the place of its tables")
             return 0
         if undo:
             back = adopts.undo(access, name, tell, wait=wait)
             if as_json:
                 render.answer(_document(back))
             else:
-                click.echo(f"{name}   has given it back. To be rid of the tenant: tenants drop {name}")
+                render.say(f"{name}   has given it back. To be rid of the tenant: tenants drop {name}")
             return 0
         assert source is not None
         wanted = Wanted(name, source, tables, project, at, no_snapshot)
@@ -74,13 +74,13 @@ def _show(found: Adoption, name: str, *, as_json: bool) -> int:
         render.answer(_document(found))
     else:
         for step in found.steps:
-            click.echo(f"{printable(step)};")
+            render.say(f"{printable(step)};")
         for note in found.notes:
-            click.echo(f"Note:     {printable(note)}", err=True)
+            render.say(f"Note:     {printable(note)}", err=True, colour="yellow")
     if not found.problems:
         return 0
     in_the_way = Refused("in the way:\n" + "\n".join(found.problems), next=f"mend that: tenants adopt {name} --help")
-    click.echo(render.failure(in_the_way), err=True)
+    render.fail(in_the_way)
     return in_the_way.exit_code
 
 
@@ -91,17 +91,17 @@ def _answer(done: Adopted, *, as_json: bool) -> None:
         render.answer({**_document(done.plan), "snapshot": done.snapshot, "login": created.login, "url": url})
         return
     for note in done.plan.notes:
-        click.echo(f"Note:     {printable(note)}", err=True)
+        render.say(f"Note:     {printable(note)}", err=True, colour="yellow")
     if created.url:
-        click.echo(f"DATABASE_URL={created.url.text}")
-        click.echo("This is shown once. For the app: dokku config:set APP DATABASE_URL=…", err=True)
+        render.say(f"DATABASE_URL={created.url.text}")
+        render.say("This is shown once. For the app: dokku config:set APP DATABASE_URL=…", err=True)
     if done.plan.bridges:
-        click.echo(
+        render.say(
             f"Until then the app goes on through views in schema {done.plan.source}."
             f" When it has its own URL: tenants adopt {created.tenant} --finish",
             err=True,
         )
-    click.echo(f"Undo:     tenants adopt {created.tenant} --undo", err=True)
+    render.say(f"Undo:     tenants adopt {created.tenant} --undo", err=True)
 
 
 def _document(found: Adoption) -> dict[str, object]:

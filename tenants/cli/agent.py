@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 import click
 
@@ -37,7 +37,7 @@ def nightly(schedule: str, again: bool, drills: bool, as_json: bool) -> int:
     """Take a snapshot of every tenant, prove it, prune and clean up. Once in a period, however often it is called."""
     schedules.check(schedule)
     with options.access("nightly") as access:
-        report = nights.nightly(access, schedule, render.Progress(), again=again, drills=drills)
+        report = nights.nightly(access, schedule, render.Progress(dated=True), again=again, drills=drills)
     if as_json:
         render.answer(
             {
@@ -49,12 +49,12 @@ def nightly(schedule: str, again: bool, drills: bool, as_json: bool) -> int:
             }
         )
     elif report.already:
-        click.echo(f"nightly was done at {render.moment(report.already)}; nothing to do")
+        render.say(f"nightly was done at {render.moment(report.already)}; nothing to do")
     else:
         failed = f", {len(report.failures)} failed: {', '.join(report.failures)}" if report.failures else ""
-        click.echo(f"nightly: {counted(len(report.snapshots), 'snapshot')} taken, {len(report.proven)} proven{failed}")
+        render.say(f"nightly: {counted(len(report.snapshots), 'snapshot')} taken, {len(report.proven)} proven{failed}")
     for name, error in report.failures.items():
-        click.echo(render.failure(error, lead=f"{name}   "), err=True)
+        render.fail(error, lead=f"{name}   ")
     return next((error.exit_code for error in report.failures.values()), 0)
 
 
@@ -64,7 +64,7 @@ def agent(schedule: str) -> None:
     """Stay, and run nightly when it is due. The control app's one process."""
 
     def say(text: str) -> None:
-        click.echo(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} {text}")
+        render.say(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {text}")
 
     agents.agent(schedule, say)
 

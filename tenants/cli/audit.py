@@ -1,23 +1,18 @@
-"""audit, status."""
+"""audit."""
 
 from __future__ import annotations
-
-from dataclasses import asdict
-from datetime import UTC, datetime
 
 import click
 
 from tenants.cli import options, render
 from tenants.core.errors import Pending
 from tenants.core.names import check_name
-from tenants.core.units import age, counted, size
+from tenants.core.units import counted
 from tenants.usecases import audit as audits
-from tenants.usecases import status as states
-from tenants.usecases.status import Status
 
 
 @click.command()
-@click.argument("tenant", nargs=-1)
+@click.argument("tenant", nargs=-1, shell_complete=options.names)
 @click.option("--fix", is_flag=True, help="Mend what can be mended without a person looking at it first.")
 @click.option("--rules", is_flag=True, help="List the rules and what they mean.")
 @options.as_json
@@ -49,26 +44,26 @@ def audit(tenant: tuple[str, ...], fix: bool, rules: bool, as_json: bool) -> int
         )
     else:
         for finding in mended:
-            click.echo(f"mended    {finding.rule.id}: {finding.object}")
+            render.say(f"mended    {finding.rule.id}: {finding.object}")
         for finding in findings:
-            click.echo(
+            render.say(
                 f"{finding.rule.severity:<9} {finding.tenant or 'database'}   {finding.rule.id}: {finding.object}"
             )
-            click.echo(f"          {finding.rule.meaning}")
+            render.say(f"          {finding.rule.meaning}")
             if finding.fix:
-                click.echo(f"          {finding.fix};")
+                render.say(f"          {finding.fix};")
             if finding.needs:
-                click.echo(f"          That takes {finding.needs}.")
+                render.say(f"          That takes {finding.needs}.")
         if passed_over:
-            click.echo(
+            render.say(
                 f"passed over, since they read passwords, which takes a superuser: {', '.join(passed_over)}", err=True
             )
         if not findings:
-            click.echo("nothing is wrong")
+            render.say("nothing is wrong")
     if not findings:
         return 0
     found = Pending(f"the audit has {counted(len(findings), 'finding')}", next=_next(findings, fix=fix))
-    click.echo(render.failure(found), err=True)
+    render.fail(found)
     return found.exit_code
 
 
@@ -92,46 +87,4 @@ def _document(finding: audits.Finding) -> dict[str, str | None]:
     }
 
 
-@click.command()
-@click.option("--check", is_flag=True, help="Exit with 3 if somebody ought to look at something.")
-@options.as_json
-def status(check: bool, as_json: bool) -> int:
-    """Show all tenants on one screen: sizes, revisions, last deploys, snapshots and proofs, findings of the audit."""
-    with options.access("status") as access:
-        found = states.status(access)
-    worries = [f"{one.tenant}: {worry}" for one in found for worry in one.worries]
-    if as_json:
-        render.answer({"tenants": [{**asdict(one), "worries": one.worries} for one in found]})
-    elif not found:
-        click.echo("no tenant yet\nNext:     tenants create NAME", err=True)
-    else:
-        render.table(
-            ("TENANT", "SIZE", "REVISION", "LAST", "LIVE", "SNAPSHOT", "PROVEN", "AUDIT"), [_line(one) for one in found]
-        )
-        for worry in worries:
-            click.echo(render.folded(f"!  {worry}", "   "), err=True)
-    if not worries or not check:
-        return 0
-    error = Pending(f"{counted(len(worries), 'thing')} to be looked at", next="each line says what to do")
-    click.echo(render.failure(error), err=True)
-    return error.exit_code
-
-
-def _line(one: Status) -> tuple[object, ...]:
-    def ago(moment: datetime | None) -> str:
-        return age((datetime.now(UTC) - moment).total_seconds() if moment else None)
-
-    deploy = one.deploy
-    return (
-        one.tenant + (" (suspended)" if one.suspended_at else ""),
-        size(one.bytes),
-        one.revision or "-",
-        f"{deploy['outcome']} {ago(deploy['recorded_at'])} ago" if deploy else "-",
-        ("yes" if deploy["live_at"] else "no") if deploy and deploy["kind"] == "deploy" else "-",
-        ago(one.snapshot_at),
-        ago(one.proven_at),
-        one.findings or "-",
-    )
-
-
-COMMANDS = (audit, status)
+COMMANDS = (audit,)

@@ -24,7 +24,7 @@ from tenants.usecases.rehearse import Rehearsed
 
 
 @click.command()
-@click.argument("tenant", nargs=-1)
+@click.argument("tenant", nargs=-1, shell_complete=options.names)
 @click.option("--sql", is_flag=True, help="Print the SQL of the pending revisions.")
 @click.option("--check", is_flag=True, help="Exit with 3 if something is pending.")
 @options.incompatible
@@ -44,11 +44,11 @@ def plan(tenant: tuple[str, ...], sql: bool, check: bool, incompatible: Policy |
         answers = [_plan_document(found, texts.get(found.tenant), told.get(found.tenant, ())) for found in survey.plans]
         render.answer({"plans": answers})
     elif not survey.plans:
-        click.echo(render.NOTHING_YET)
+        render.say(render.NOTHING_YET)
     else:
         _show_plans(survey.plans, texts if sql else None, told)
         if incompatible is not Policy.OFF and None in told.values():
-            click.echo(compatibility.MISSING, err=True)
+            render.say(compatibility.MISSING, err=True)
     errors = [
         found.error or compatibility.refusal(found, incompatible, told.get(found.tenant)) for found in survey.plans
     ]
@@ -57,7 +57,7 @@ def plan(tenant: tuple[str, ...], sql: bool, check: bool, incompatible: Policy |
     if check and pending and not error:
         error = Pending(f"something is pending for {', '.join(pending)}", next="tenants deploy")
     if error:
-        click.echo(render.failure(error), err=True)
+        render.fail(error)
     return error.exit_code if error else 0
 
 
@@ -70,7 +70,7 @@ def _show_plans(plans: Sequence[Plan], texts: Mapping[str, str] | None, told: Ma
         rows += [(found.tenant, text) for text in (found, *lines)]
         if texts and found.tenant in texts:
             head = "\n".join(f"-- {render.folded(line, '-- ')}" for line in (f"tenant {found.tenant}", *lines))
-            click.echo(f"{head}\n{printable(texts[found.tenant])}")
+            render.say(f"{head}\n{printable(texts[found.tenant])}")
     if texts is None:
         render.table(("TENANT", "PLAN"), rows)
 
@@ -90,9 +90,9 @@ def _plan_document(found: Plan, sql: str | None, told: Findings | None) -> dict[
 
 
 @click.command()
-@click.argument("tenant", nargs=-1)
+@click.argument("tenant", nargs=-1, shell_complete=options.names)
 @options.incompatible
-@options.timeout
+@options.timeout_of_migrations
 @options.wait
 @options.as_json
 def rehearse(tenant: tuple[str, ...], incompatible: Policy | None, timeout: float, wait: float, as_json: bool) -> int:
@@ -136,7 +136,7 @@ def rehearse(tenant: tuple[str, ...], incompatible: Policy | None, timeout: floa
     if as_json:
         render.answer({"rehearsals": answers})
     for error in failed:
-        click.echo(render.failure(error), err=True)
+        render.fail(error)
     return failed[0].exit_code if failed else 0
 
 
@@ -154,16 +154,16 @@ def live(as_json: bool) -> None:
     if as_json:
         render.answer({"live": marked})
     for name in [] if as_json else marked:
-        click.echo(f"{name}   is live with {access.settings.git_rev}")
+        render.say(f"{name}   is live with {access.settings.git_rev}")
 
 
 def _take_bridges_down(access: Access) -> None:
     try:
         if count := catalog.take_bridges_down(access.connection):
-            click.echo(f"{access.own}   {count} views in the place of its tables are taken down", err=True)
+            render.say(f"{access.own}   {count} views in the place of its tables are taken down", err=True)
     except postgres.DatabaseError as error:  # no reason to fail a release that serves
         why = printable(postgres.error_text(error))
-        click.echo(f"{access.own}   views in the place of its tables stay: {why}", err=True)
+        render.say(f"{access.own}   views in the place of its tables stay: {why}", err=True)
 
 
 COMMANDS = (plan, rehearse, live)

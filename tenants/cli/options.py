@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tenants.cli import screen
+from tenants.core.errors import UsageError
 from tenants.core.policy import Policy
 from tenants.core.settings import LOCK_WAIT, MIGRATION_SECONDS, Settings
+from tenants.core.units import bytes_in
 
 if TYPE_CHECKING:
     from tenants.usecases.access import Access
@@ -31,6 +34,22 @@ def _moment(_: click.Context, __: click.Parameter, value: str | None) -> datetim
 
 at = click.option("--at", callback=_moment, metavar="TIME", help="The newest snapshot that was there at that time.")
 
+TAB_SECONDS = 2
+"""Who presses Tab does not wait longer."""
+
+
+def names(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    """The names of tenants, for a shell that completes one; none where they cannot be had at once, without a word."""
+    from tenants.edges import postgres
+    from tenants.usecases.access import recognise
+
+    with suppress(Exception):
+        settings = Settings.read(os.environ)
+        with postgres.connect(settings.database, "tenants completes", seconds=TAB_SECONDS) as connection:
+            return [name for name in recognise(settings, connection).entries() if name.startswith(incomplete)]
+    return []
+
+
 wait = click.option(
     "--wait",
     type=click.FloatRange(min=0),
@@ -40,15 +59,6 @@ wait = click.option(
     help="How long to wait for somebody who is at work on the tenant.",
 )
 
-
-timeout = click.option(
-    "--timeout",
-    type=click.FloatRange(min=1),
-    default=MIGRATION_SECONDS,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long the migrations of one tenant may take.",
-)
 
 identity = click.option(
     "--identity",
@@ -76,6 +86,53 @@ incompatible = click.option(
 )
 
 
+def _bytes(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
+    if value is not None and (found := bytes_in(value)) is None:
+        raise UsageError(f"{value!r} is no size", next="write it as 500MB or 5GB: --rehearsal-limit 5GB")
+    return found if value is not None else None
+
+
+no_snapshot = click.option(
+    "--no-snapshot", is_flag=True, help="Migrate without a snapshot before: there is no way back then."
+)
+
+rehearsal = click.option(
+    "--rehearsal/--no-rehearsal",
+    default=True,
+    envvar="TENANTS_REHEARSAL",
+    help="Run the revisions on a copy of today's data first, where one can be made. [default: yes]",
+)
+
+rehearsal_limit = click.option(
+    "--rehearsal-limit",
+    envvar="TENANTS_REHEARSAL_LIMIT",
+    metavar="SIZE",
+    callback=_bytes,
+    help="Do not, where the snapshot holds more than this: 5GB. [default: no limit]",
+)
+
+rehearsal_timeout = click.option(
+    "--rehearsal-timeout",
+    type=click.FloatRange(min=1),
+    envvar="TENANTS_REHEARSAL_TIMEOUT",
+    metavar="SECONDS",
+    help="How long making the copy may take, and the revisions there. [default: that of --timeout]",
+)
+
+from_scratch = click.option(
+    "--from-scratch", is_flag=True, help="Accept that a schema which held something is now empty."
+)
+
+timeout_of_migrations = click.option(
+    "--timeout",
+    type=click.FloatRange(min=1),
+    default=MIGRATION_SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the migrations of one tenant may take.",
+)
+
+
 @contextmanager
 def access(purpose: str, identity: Path | None = None) -> Iterator[Access]:
     """The settings of the environment, and a connection with them."""
@@ -83,4 +140,7 @@ def access(purpose: str, identity: Path | None = None) -> Iterator[Access]:
 
     settings = Settings.read(os.environ)
     with open_access(replace(settings, identity=identity or settings.identity), purpose) as opened:
-        yield opened
+        try:
+            yield opened
+        finally:
+            screen.settle()

@@ -51,7 +51,7 @@ def create(
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=options.names)
 @click.option("--owner", is_flag=True, help="One that may migrate, for a tenant whose app has a role of its own.")
 @options.as_json
 def login(name: str, owner: bool, as_json: bool) -> None:
@@ -62,7 +62,7 @@ def login(name: str, owner: bool, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=options.names)
 @click.option("--retire", is_flag=True, help="Remove the logins that were rotated away, and end their sessions.")
 @options.as_json
 def rotate(name: str, retire: bool, as_json: bool) -> None:
@@ -74,11 +74,11 @@ def rotate(name: str, retire: bool, as_json: bool) -> None:
             made = logins.rotate(access, name)
     if not retire:
         _answer(made, as_json=as_json)
-        click.echo(f"The old login goes on. When the app has the new one: tenants rotate {name} --retire", err=True)
+        render.say(f"The old login goes on. When the app has the new one: tenants rotate {name} --retire", err=True)
     elif as_json:
         render.answer({"tenant": name, "retired": gone})
     else:
-        click.echo(f"{name}   retired {', '.join(gone)}")
+        render.say(f"{name}   retired {', '.join(gone)}")
 
 
 @click.command()
@@ -92,12 +92,12 @@ def reader(name: str, of: str, as_json: bool) -> None:
     if as_json:
         render.answer({"reader": name, "login": role, "tenants": of.split(","), "url": url.text})
     else:
-        click.echo(f"DATABASE_URL={url.text}")
-        click.echo("This is shown once. It reads tables, not views.", err=True)
+        render.say(f"DATABASE_URL={url.text}")
+        render.say("This is shown once. It reads tables, not views.", err=True)
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=options.names)
 @click.argument("extension")
 @options.as_json
 def extension(name: str, extension: str, as_json: bool) -> None:
@@ -107,7 +107,7 @@ def extension(name: str, extension: str, as_json: bool) -> None:
     if as_json:
         render.answer({"tenant": name, "extension": extension, "changed": changed})
     else:
-        click.echo(f"{name}   {extension} {'can be used now' if changed else 'was there already'}")
+        render.say(f"{name}   {extension} {'can be used now' if changed else 'was there already'}")
 
 
 def _limits(access: Access, name: str, given: dict[str, Any]) -> Limits | None:
@@ -121,7 +121,7 @@ def _limits(access: Access, name: str, given: dict[str, Any]) -> Limits | None:
 
 
 @click.command()
-@click.argument("name", nargs=-1)
+@click.argument("name", nargs=-1, shell_complete=options.names)
 @options.as_json
 def apply(name: tuple[str, ...], as_json: bool) -> None:
     """Bring all tenants, or those named, to what is wanted of them. A second call changes nothing."""
@@ -133,7 +133,7 @@ def apply(name: tuple[str, ...], as_json: bool) -> None:
         render.answer({"changed": changed})
         return
     for tenant, what in changed.items():
-        click.echo(f"{tenant}   {counted(len(what), 'change') if what else 'as it ought to be'}")
+        render.say(f"{tenant}   {counted(len(what), 'change') if what else 'as it ought to be'}")
 
 
 def _answer(made: Created, *, as_json: bool, place: DatabaseUrl | None = None) -> None:
@@ -149,18 +149,18 @@ def _answer(made: Created, *, as_json: bool, place: DatabaseUrl | None = None) -
         render.answer({**document, **({"rehearsal_url": place.text} if place else {})})
         return
     if place:
-        click.echo(f"{REHEARSAL_URL}={place.text}")
+        render.say(f"{REHEARSAL_URL}={place.text}")
     if made.url:
-        click.echo(f"DATABASE_URL={made.url.text}")
-        click.echo("This is shown once. For the app: dokku config:set APP DATABASE_URL=…", err=True)
+        render.say(f"DATABASE_URL={made.url.text}")
+        render.say("This is shown once. For the app: dokku config:set APP DATABASE_URL=…", err=True)
     elif not made.changed:
-        click.echo(f"{made.tenant} is there already, nothing was changed; a further login: tenants login {made.tenant}")
+        render.say(f"{made.tenant} is there already, nothing was changed; a further login: tenants login {made.tenant}")
     else:
-        click.echo(f"{made.tenant}: {', '.join(made.changed)}")
+        render.say(f"{made.tenant}: {', '.join(made.changed)}")
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=options.names)
 @options.as_json
 def suspend(name: str, as_json: bool) -> None:
     """Shut a tenant out at once: its logins, its sessions, what it has prepared. Its data stays."""
@@ -169,11 +169,11 @@ def suspend(name: str, as_json: bool) -> None:
     if as_json:
         render.answer({"tenant": name, "suspended": True, "changed": new})
     else:
-        click.echo(f"{name}   {'is' if new else 'was already'} suspended. Undo: tenants resume {name}")
+        render.say(f"{name}   {'is' if new else 'was already'} suspended. Undo: tenants resume {name}")
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=options.names)
 @options.as_json
 def resume(name: str, as_json: bool) -> None:
     """Let a tenant in again that was suspended."""
@@ -182,11 +182,11 @@ def resume(name: str, as_json: bool) -> None:
     if as_json:
         render.answer({"tenant": name, "suspended": False, "changed": new})
     else:
-        click.echo(f"{name}   {'may log in again' if new else 'was not suspended'}")
+        render.say(f"{name}   {'may log in again' if new else 'was not suspended'}")
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("name")
+@click.argument("name", shell_complete=options.names)
 @click.argument("arguments", nargs=-1, metavar="[PSQL ARGUMENT]...")
 def connect(name: str, arguments: tuple[str, ...]) -> int:
     """Open psql as a tenant, in its schema. It exits as psql does."""
@@ -203,7 +203,7 @@ def list_(as_json: bool) -> None:
     if as_json:
         render.answer({"tenants": found})
     elif not found:
-        click.echo("no tenant yet\nNext:     tenants create NAME", err=True)
+        render.say("no tenant yet\nNext:     tenants create NAME", err=True)
     else:
         render.table(
             ("TENANT", "PROJECT", "REVISION", "CREATED"),
@@ -212,7 +212,7 @@ def list_(as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=options.names)
 @options.as_json
 def show(name: str, as_json: bool) -> None:
     """Show one tenant: schema, logins, revision, last deploys."""
@@ -221,17 +221,17 @@ def show(name: str, as_json: bool) -> None:
     if as_json:
         render.answer(found)
         return
-    click.echo(f"tenant    {found['tenant']}, created {render.moment(found['created_at'])}")
+    render.say(f"tenant    {found['tenant']}, created {render.moment(found['created_at'])}")
     if found["suspended_at"]:
-        click.echo(f"suspended since {render.moment(found['suspended_at'])}: tenants resume {found['tenant']}")
-    click.echo(f"project   {found['project']}")
-    click.echo(f"schema    {found['schema']}, owned by role {found['role']}")
-    click.echo(f"logins    {', '.join(found['logins']) or 'none'}")
-    click.echo(f"revision  {printable(found['trouble'] or found['revision'] or 'nothing yet')}")
+        render.say(f"suspended since {render.moment(found['suspended_at'])}: tenants resume {found['tenant']}")
+    render.say(f"project   {found['project']}")
+    render.say(f"schema    {found['schema']}, owned by role {found['role']}")
+    render.say(f"logins    {', '.join(found['logins']) or 'none'}")
+    render.say(f"revision  {printable(found['trouble'] or found['revision'] or 'nothing yet')}")
     for aside in found["aside"]:
-        click.echo(f"aside     {aside}: what was there before a restore")
+        render.say(f"aside     {aside}: what was there before a restore")
     if found["deploys"]:
-        click.echo()
+        render.say()
         render.table(
             ("WHEN", "WHAT", "FROM", "TO", "OUTCOME", "SNAPSHOT BEFORE"), [_deploy_row(d) for d in found["deploys"]]
         )
@@ -244,7 +244,7 @@ def _deploy_row(found: dict[str, Any]) -> tuple[object, ...]:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=options.names)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--no-snapshot", is_flag=True, help="Drop without a last snapshot: the data is gone then.")
 @options.wait
@@ -265,7 +265,7 @@ def drop(name: str, yes: bool, no_snapshot: bool, wait: float, as_json: bool) ->
         render.answer({"tenant": name, "snapshot": snapshot})
     else:
         back = f" Undo: tenants create {name} && tenants restore {name} {snapshot}" if snapshot else ""
-        click.echo(f"{name}   dropped.{back}")
+        render.say(f"{name}   dropped.{back}")
 
 
 COMMANDS = (create, apply, login, rotate, reader, extension, suspend, resume, connect, list_, show, drop)

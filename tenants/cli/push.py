@@ -8,43 +8,18 @@ from typing import Any
 import click
 
 from tenants.cli import options, render
-from tenants.core.errors import UsageError
 from tenants.core.policy import Policy
-from tenants.core.results import Options, Result
+from tenants.core.results import DeployOptions, DeployResult
 from tenants.core.settings import Settings
-from tenants.core.units import bytes_in
 from tenants.usecases import glance
 
 
-def _bytes(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
-    if value is not None and (found := bytes_in(value)) is None:
-        raise UsageError(f"{value!r} is no size", next="write it as 500MB or 5GB: --rehearsal-limit 5GB")
-    return found if value is not None else None
-
-
 @click.command()
-@click.argument("tenant", nargs=-1)
-@click.option("--no-snapshot", is_flag=True, help="Migrate without a snapshot before: there is no way back then.")
-@click.option(
-    "--rehearsal/--no-rehearsal",
-    default=True,
-    envvar="TENANTS_REHEARSAL",
-    help="Run the revisions on a copy of today's data first, where one can be made. [default: yes]",
-)
-@click.option(
-    "--rehearsal-limit",
-    envvar="TENANTS_REHEARSAL_LIMIT",
-    metavar="SIZE",
-    callback=_bytes,
-    help="Do not, where the snapshot holds more than this: 5GB. [default: no limit]",
-)
-@click.option(
-    "--rehearsal-timeout",
-    type=click.FloatRange(min=1),
-    envvar="TENANTS_REHEARSAL_TIMEOUT",
-    metavar="SECONDS",
-    help="How long making the copy may take, and the revisions there. [default: that of --timeout]",
-)
+@click.argument("tenant", nargs=-1, shell_complete=options.names)
+@options.no_snapshot
+@options.rehearsal
+@options.rehearsal_limit
+@options.rehearsal_timeout
 @options.incompatible
 @click.option(
     "--jobs",
@@ -57,13 +32,13 @@ def _bytes(_context: click.Context, _option: click.Parameter, value: str | None)
     "--max-failures",
     type=click.IntRange(min=1),
     envvar="TENANTS_MAX_FAILURES",
-    default=Options.max_failures,
+    default=DeployOptions.max_failures,
     show_default=True,
     metavar="N",
     help="How many may fail before no further one is begun.",
 )
-@click.option("--from-scratch", is_flag=True, help="Accept that a schema which held something is now empty.")
-@options.timeout
+@options.from_scratch
+@options.timeout_of_migrations
 @options.wait
 @options.as_json
 def deploy(
@@ -86,7 +61,7 @@ def deploy(
     tenant's own schema as the tenant, then the proof. When anything fails, the schema is as it was and the exit code
     stops Dokku's deploy.
     """
-    wanted = Options(
+    wanted = DeployOptions(
         no_snapshot=no_snapshot,
         rehearse=rehearsal,
         rehearsal_limit=rehearsal_limit,
@@ -111,14 +86,14 @@ def deploy(
         for result in results:
             _show(result)
         if not results:
-            click.echo(render.NOTHING_YET)
+            render.say(render.NOTHING_YET)
     failed = [result.error for result in results if result.error]
     if failed and not as_json:
-        click.echo(render.failure(failed[-1], lead="", release="the old one goes on serving"), err=True)
+        render.fail(failed[-1], lead="", release="the old one goes on serving")
     return failed[0].exit_code if failed else 0
 
 
-def _document(result: Result) -> dict[str, Any]:
+def _document(result: DeployResult) -> dict[str, Any]:
     error = result.error.message if result.error else result.why or None
     return {
         "tenant": result.tenant,
@@ -133,15 +108,15 @@ def _document(result: Result) -> dict[str, Any]:
     }
 
 
-def _show(result: Result) -> None:
+def _show(result: DeployResult) -> None:
     name = result.tenant
     if result.outcome == "migrated":
         undo = f" Undo: tenants undo {name}" if result.snapshot else ""
-        click.echo(f"{name}   migrated to {result.end} in {result.seconds:.1f} s.{undo}")
+        render.say(f"{name}   migrated to {result.end} in {result.seconds:.1f} s.{undo}", colour="green")
     elif result.outcome == "skipped" and result.why.startswith("not tried"):
-        click.echo(f"{name}   {result.why}; it is at {result.end or 'nothing yet'}")
+        render.say(f"{name}   {result.why}; it is at {result.end or 'nothing yet'}")
     if result.created and result.outcome != "failed":
-        click.echo(f"{name}   has no login yet. The app's DATABASE_URL comes from: tenants login {name}")
+        render.say(f"{name}   has no login yet. The app's DATABASE_URL comes from: tenants login {name}")
 
 
 COMMANDS = (deploy,)

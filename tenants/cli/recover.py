@@ -18,7 +18,7 @@ from tenants.usecases.recover import Recovered
 
 
 @click.command()
-@click.argument("tenant", nargs=-1)
+@click.argument("tenant", nargs=-1, shell_complete=options.names)
 @click.option("--server", metavar="SERVER", help="The server that is lost, where storage has several.")
 @click.option("--dry-run", is_flag=True, help="Show what would come back. Changes nothing.")
 @options.identity
@@ -45,7 +45,7 @@ def recover(tenant: tuple[str, ...], server: str | None, dry_run: bool, identity
                 ]
                 render.table(("SNAPSHOT", "TENANT", "REVISION", "ROWS", ""), rows)
             for name in found.damaged:
-                click.echo(f"{name}   would not come back: none of its manifests can be read", err=True)
+                render.say(f"{name}   would not come back: none of its manifests can be read", err=True)
             return SnapshotError.exit_code if found.damaged else 0
         done = recovers.recover(access, server, tenant, render.Progress(tenant))
     _answer(done, as_json=as_json)
@@ -68,19 +68,19 @@ def _answer(done: Recovered, *, as_json: bool) -> None:
         render.answer({"server": done.server, "recovered": back, "failures": failures, "dropped": list(done.dropped)})
         return
     for name, (manifest, created) in done.tenants.items():
-        click.echo(f"{name}   is back, as {manifest.id} has it")
+        render.say(f"{name}   is back, as {manifest.id} has it")
         if created.url:
-            click.echo(f"DATABASE_URL={created.url.text}")
+            render.say(f"DATABASE_URL={created.url.text}")
     for name in done.dropped:
-        click.echo(f"{name}   had been dropped and was left. To have it back: tenants recover {name}", err=True)
+        render.say(f"{name}   had been dropped and was left. To have it back: tenants recover {name}", err=True)
     if done.tenants:
-        click.echo("Each URL is shown once. For the apps: dokku config:set APP DATABASE_URL=…", err=True)
+        render.say("Each URL is shown once. For the apps: dokku config:set APP DATABASE_URL=…", err=True)
     for name, error in done.failures.items():
-        click.echo(render.failure(error, lead=f"{name}   "), err=True)
+        render.fail(error, lead=f"{name}   ")
 
 
 @click.command()
-@click.argument("tenant")
+@click.argument("tenant", shell_complete=options.names)
 @click.option(
     "--to",
     envvar="TENANTS_MOVE_TO",
@@ -120,8 +120,8 @@ def move(tenant: str, to: str, yes: bool, wait: float, as_json: bool) -> None:
             }
         )
     else:
-        click.echo(f"{tenant}   is at {target.where}, {counted(moved.rows, 'row')}. For the app, shown once:")
-        click.echo(f"DATABASE_URL={moved.url.text if moved.url else ''}")
+        render.say(f"{tenant}   is at {target.where}, {counted(moved.rows, 'row')}. For the app, shown once:")
+        render.say(f"DATABASE_URL={moved.url.text if moved.url else ''}")
 
 
 COMMANDS = (recover, move)

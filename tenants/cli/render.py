@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from tenants.cli import screen
+from tenants.cli.screen import Progress as Progress
+from tenants.cli.screen import say as say
 from tenants.core.errors import TenantsError
-from tenants.core.events import Event
 from tenants.core.names import printable
 
 if TYPE_CHECKING:
@@ -24,42 +23,14 @@ NOTHING_YET = """nothing to do: there is no project and no tenant yet
 Next:     add migrations/PROJECT/ with a first revision, and push; or: tenants create NAME"""
 
 
-class Progress:
-    """Events on standard error: a line for each; on a terminal the live ones on one line that they share."""
-
-    def __init__(self, names: Sequence[str] = ()) -> None:
-        self._width = max((len(name) for name in names), default=0)
-        self._live = sys.stderr.isatty()
-        self._open = False
-
-    def __call__(self, event: Event) -> None:
-        if event.live and not self._live:
-            return
-        self._width = max(self._width, len(event.tenant))
-        line = folded(f"{event.tenant:<{self._width}}   {event.stage:<9} {event.text}", "    ")
-        if self._open:
-            click.echo("\r\x1b[K", nl=False, err=True)
-        if event.live:
-            click.echo(click.style(line[: _columns() - 1], dim=True), nl=False, err=True)
-        else:
-            click.echo(click.style(line, fg="red") if event.failed else line, err=True)
-        self._open = event.live
-
-
 def findings(found: Sequence[Finding] | None) -> list[dict[str, str | None]] | None:
     """Null where nobody has looked."""
     return None if found is None else [finding.document() for finding in found]
 
 
-def _columns() -> int:
-    import shutil
-
-    return shutil.get_terminal_size().columns
-
-
-def answer(document: dict[str, Any]) -> None:
-    """One JSON document on standard output."""
-    click.echo(json.dumps(document, indent=2, default=_plain))
+def answer(document: dict[str, Any], *, in_a_line: bool = False) -> None:
+    """One JSON document on standard output; in a line for who reads lines."""
+    say(json.dumps(document, indent=None if in_a_line else 2, default=_plain))
 
 
 def _plain(value: object) -> object:
@@ -87,11 +58,22 @@ def folded(text: str, indent: str) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Columns that line up, on standard output; nothing else, so that it can be cut and sorted."""
+    """Columns that line up, on standard output; nothing else, so that it can be cut and sorted. On a terminal that is
+    too narrow for them, each row is a paragraph."""
     cells = [list(columns), *([printable("" if c is None else str(c)).replace("\n", " ") for c in row] for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+    if screen.on_terminal(err=False) and sum(widths) + 2 * (len(widths) - 1) > screen.columns():
+        title = max(map(len, columns))
+        for row in cells[1:]:
+            say("\n".join(f"{name:<{title}}  {cell}" for name, cell in zip(columns, row, strict=True) if cell) + "\n")
+        return
     for row in cells:
-        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+        say("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def fail(error: TenantsError, *, lead: str = "Error:    ", release: str | None = None) -> None:
+    """Say that on standard error."""
+    say(failure(error, lead=lead, release=release), err=True, colour="red" if lead else None, upto=len(lead))
 
 
 def moment(value: datetime | None) -> str:

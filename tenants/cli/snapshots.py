@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from tenants.cli import options, render
+from tenants.cli import options, render, screen
 from tenants.core.errors import NoSnapshot, TenantsError, UsageError
 from tenants.core.manifest import Manifest, is_id
 from tenants.core.names import check_name
@@ -27,7 +27,7 @@ from tenants.usecases.prune import Pruned
 
 
 @click.command()
-@click.argument("tenant")
+@click.argument("tenant", shell_complete=options.names)
 @options.wait
 @options.as_json
 def snapshot(tenant: str, wait: float, as_json: bool) -> None:
@@ -41,11 +41,11 @@ def snapshot(tenant: str, wait: float, as_json: bool) -> None:
     if as_json:
         render.answer(_document(taken))
     else:
-        click.echo(f"{tenant}   {taken.id}. To put it back: tenants restore {tenant} {taken.id}")
+        render.say(f"{tenant}   {taken.id}. To put it back: tenants restore {tenant} {taken.id}")
 
 
 @click.command()
-@click.argument("tenant", required=False)
+@click.argument("tenant", required=False, shell_complete=options.names)
 @options.as_json
 def snapshots(tenant: str | None, as_json: bool) -> int:
     """List the snapshots in storage, of all tenants or of one; the oldest first."""
@@ -58,7 +58,7 @@ def snapshots(tenant: str | None, as_json: bool) -> int:
         documents = [{**_document(manifest), "proven": manifest.id in listing.proven} for manifest in found]
         render.answer({"snapshots": documents})
     elif not found and not damaged:
-        click.echo("no snapshot yet\nNext:     tenants snapshot NAME", err=True)
+        render.say("no snapshot yet\nNext:     tenants snapshot NAME", err=True)
     elif found:
         render.table(
             ("SNAPSHOT", "TENANT", "TAKEN", "REVISION", "SIZE", "ROWS", "REASON", "VERIFIED", "PROVEN"),
@@ -78,7 +78,7 @@ def snapshots(tenant: str | None, as_json: bool) -> int:
             ],
         )
     for error in damaged:
-        click.echo(render.failure(error), err=True)
+        render.fail(error)
     return damaged[0].exit_code if damaged else 0
 
 
@@ -96,7 +96,7 @@ def _document(manifest: Manifest) -> dict[str, Any]:
 
 
 @click.command()
-@click.argument("tenant")
+@click.argument("tenant", shell_complete=options.names)
 @click.argument("snapshot", required=False)
 @options.at
 @click.option("--table", "tables", multiple=True, metavar="TABLE", help="This table alone; may be given several times.")
@@ -155,11 +155,11 @@ def restore(
         return
     undo = f" Undo: tenants restore {done.tenant} {done.undo}" if done.undo else ""
     what = file.name if file else f"a copy of {tenant}" if into else done.snapshot
-    click.echo(
+    render.say(
         f"{done.tenant}   restored to {what}, at {done.revision or 'no revision'}, in {seconds(done.seconds)}.{undo}"
     )
     if done.without_login:
-        click.echo(f"{done.tenant}   has no login. The app's DATABASE_URL comes from: tenants login {done.tenant}")
+        render.say(f"{done.tenant}   has no login. The app's DATABASE_URL comes from: tenants login {done.tenant}")
 
 
 def _check(tenant: str, snapshot: str | None, at: datetime | None) -> None:
@@ -170,7 +170,7 @@ def _check(tenant: str, snapshot: str | None, at: datetime | None) -> None:
 
 
 @click.command()
-@click.argument("tenant")
+@click.argument("tenant", shell_complete=options.names)
 @click.argument("snapshot", required=False)
 @options.at
 @click.option("--output", metavar="FILE", help="Where to; - for standard output. [default: TENANT-SNAPSHOT.dump]")
@@ -189,9 +189,12 @@ def fetch(
     if output == "-" and as_json:
         raise UsageError("the archive and --json cannot share standard output", next="--output FILE")
     with options.access("fetch", identity) as access:
-        manifest = taking.choose(access, tenant, snapshot, at)
+        manifest, tell = taking.choose(access, tenant, snapshot, at), render.Progress([tenant])
         if output == "-":
-            taking.fetch(access, manifest, sys.stdout.buffer)
+            try:
+                taking.fetch(access, manifest, sys.stdout.buffer, tell)
+            except BrokenPipeError:
+                raise screen.NobodyReadsError from None
             return
         target = Path(output or f"{tenant}-{manifest.id}.dump")
         if target.exists():
@@ -199,7 +202,7 @@ def fetch(
         partial = target.with_name(f"{target.name}.partial")
         try:
             with open(partial, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-                count = taking.fetch(access, manifest, file)
+                count = taking.fetch(access, manifest, file, tell)
             partial.rename(target)
         except OSError as error:
             raise UsageError(f"{target} cannot be written: {error.strerror}", next="--output FILE") from None
@@ -210,12 +213,12 @@ def fetch(
         render.answer({"tenant": tenant, "snapshot": manifest.id, "file": str(target), "bytes": count})
     else:
         schema = manifest.schema or tenant
-        click.echo(f"{tenant}   {manifest.id} is in {target}, {size(count)}. Into a database without schema {schema}:")
-        click.echo(f"          pg_restore --no-owner --no-privileges --dbname=URL {target}")
+        render.say(f"{tenant}   {manifest.id} is in {target}, {size(count)}. Into a database without schema {schema}:")
+        render.say(f"          pg_restore --no-owner --no-privileges --dbname=URL {target}")
 
 
 @click.command()
-@click.argument("tenant", nargs=-1)
+@click.argument("tenant", nargs=-1, shell_complete=options.names)
 @click.option("--snapshot", metavar="SNAPSHOT", help="This one, instead of the newest.")
 @click.option("--again", is_flag=True, help="Also where its archive was proven before.")
 @click.option(
@@ -266,12 +269,12 @@ def drill(
 def _told(failures: dict[str, TenantsError]) -> int:
     """Returns the exit code."""
     for name, failure in failures.items():
-        click.echo(render.failure(failure, lead=f"{name}   "), err=True)
+        render.fail(failure, lead=f"{name}   ")
     return next((failure.exit_code for failure in failures.values()), 0)
 
 
 @click.command()
-@click.argument("tenant", nargs=-1)
+@click.argument("tenant", nargs=-1, shell_complete=options.names)
 @click.option("--dry-run", is_flag=True, help="Show what would be kept, by which rule, and what would go.")
 @options.wait
 @options.as_json

@@ -17,7 +17,7 @@ from tenants.usecases import undo as undos
 
 
 @click.command()
-@click.argument("tenant")
+@click.argument("tenant", shell_complete=options.names)
 @click.option(
     "--by", type=click.Choice(["downgrade", "snapshot"]), help="Insist on this way. [default: the better one]"
 )
@@ -35,25 +35,26 @@ def undo(
     wait: float,
     as_json: bool,
 ) -> None:
-    """Go back to before the last deploy or restore.
+    """Go back to before the last deploy, run or restore.
 
     After a restore, what it has set aside takes its place again. After a deploy, its revisions are taken back by their
-    downgrade, if a copy shows that nothing is lost by it; else the snapshot from before is put back. It says which, and
-    what would be lost, before it asks. What is there now is kept as a snapshot. Needs the admin's URL.
+    downgrade, if a copy shows that nothing is lost by it; else, and after a run, the snapshot from before is put back.
+    It says which, and what would be lost, before it asks. What is there now is kept as a snapshot. Needs
+    the admin's URL.
     """
     check_name(tenant)
     with options.access("undo", identity) as access:
         tell = render.Progress([tenant])
         way = undos.look(access, tenant, tell, by=by, timeout=Options.timeout, wait=wait)
-        click.echo(f"{tenant}   undo      {way}", err=True)
+        render.say(f"{tenant}   undo      {way}", err=True)
         if way.why:
-            click.echo(f"{render.INDENT}no downgrade: {way.why}", err=True)
+            render.say(f"{render.INDENT}no downgrade: {way.why}", err=True)
         for words in way.lost:
-            click.echo(f"{render.INDENT}lost: {words}", err=True)
+            render.say(f"{render.INDENT}lost: {words}", err=True)
         for words in way.told:
-            click.echo(f"{render.INDENT}{words}", err=True)
+            render.say(f"{render.INDENT}{words}", err=True)
         if not way.lost and way.how != "downgrade":
-            click.echo(f"{render.INDENT}no row was written since", err=True)
+            render.say(f"{render.INDENT}no row was written since", err=True)
         document = {
             "tenant": tenant,
             "by": way.how,
@@ -74,11 +75,15 @@ def undo(
     if as_json:
         render.answer({**document, "undone": True, "before": done.before, "seconds": done.seconds})
         return
-    click.echo(f"{tenant}   back at {done.revision or 'no revision'} in {seconds(done.seconds)}.")
+    render.say(f"{tenant}   back at {done.revision or 'no revision'} in {seconds(done.seconds)}.")
     if done.before:
-        click.echo(f"{render.INDENT}To take that back: tenants restore {tenant} {done.before}")
+        render.say(f"{render.INDENT}To take that back: tenants restore {tenant} {done.before}")
     if way.change.kind == "deploy":
-        click.echo(f"{render.INDENT}Before you push again, mend the revision or take it out: it would run anew.")
+        render.say(f"{render.INDENT}Before you push again, mend the revision or take it out: it would run anew.")
+    if way.change.kind == "run":
+        render.say(
+            f"{render.INDENT}Before you push again, mend the migration or take it out: its tool would run it anew."
+        )
 
 
 COMMANDS = (undo,)

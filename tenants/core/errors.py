@@ -18,6 +18,7 @@
         ├── StateError          6  the schema is not in a state that the folder can go on from
         │   └── Unreadable      6  where it is cannot be read now
         ├── RevisionFailed      6  a revision ran and failed
+        ├── CommandFailed       6  the command of another tool did not end well
         └── Incompatible        6  the old release may not live with a revision, and the policy is to stop then
 
 A message says what and where. `data` says what state the data is in, where that is in question; `next` is the one
@@ -104,6 +105,10 @@ class Unreadable(StateError):
 
 
 class RevisionFailed(MigrationError):
+    pass
+
+
+class CommandFailed(MigrationError):
     pass
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +14,7 @@ Stage = Literal[
     "rehearse",
     "migrate",
     "prove",
+    "fetch",
     "record",
     "restore",
     "nightly",
@@ -36,7 +37,29 @@ class Event:
     stage: Stage
     text: str
     failed: bool = False
+    warning: bool = False
     live: bool = False
+    done: int | None = None
+    """Of a live one: how many bytes of what it is about have passed,"""
+    total: int | None = None
+    """and of how many; None where nobody knows."""
+    about: bool = False
+    """Whether that is no more than a guess."""
 
 
 Tell = Callable[[Event], None]
+
+
+def unheard(_: Event) -> None:
+    """For those who have nobody to tell."""
+
+
+def watched(
+    pieces: Iterable[bytes], tell: Tell, tenant: str, stage: Stage, text: str, total: int | None = None
+) -> Iterator[bytes]:
+    """The pieces as they are; how many bytes have passed is told as they do."""
+    done = 0
+    for piece in pieces:
+        done += len(piece)
+        tell(Event(tenant, stage, text, live=True, done=done, total=total))
+        yield piece

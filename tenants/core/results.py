@@ -19,22 +19,26 @@ class Options:
 
     no_snapshot: bool = False
     rehearse: bool = True
-    """Whether the revisions run on a copy first, where one can be made."""
+    """Whether it runs on a copy first, where one can be made."""
     rehearsal_limit: int | None = None
-    """Bytes of a snapshot above which they do not; None: whatever its size."""
+    """Bytes of a snapshot above which it does not; None: whatever its size."""
     rehearsal_timeout: float | None = None
-    """Seconds that making the copy may take, and the revisions there as well; None: as long as the migrations."""
+    """Seconds that making the copy may take, and the run there as well; None: as long as the live one."""
+    from_scratch: bool = False
+    wait: float = LOCK_WAIT
+    """Seconds to wait for the tenant's lock."""
+    timeout: float = MIGRATION_SECONDS
+    """Seconds that the migration of one tenant may take."""
+
+
+@dataclass(frozen=True)
+class DeployOptions(Options):
     incompatible: Policy | None = None
     """What to do when the old release may not live with a pending revision; None: nobody has said, so warn."""
-    from_scratch: bool = False
     jobs: int | None = None
     """How many tenants of one project are migrated at once; None: as many as there are processors, but a few."""
     max_failures: int = 1
     """How many may fail before no further one is begun."""
-    wait: float = LOCK_WAIT
-    """Seconds to wait for the tenant's lock."""
-    timeout: float = MIGRATION_SECONDS
-    """Seconds that the migrations of one tenant may take."""
 
 
 @dataclass
@@ -47,9 +51,13 @@ class Result:
     applied: tuple[str, ...] = ()
     snapshot: str | None = None
     outcome: str = "up-to-date"
-    """up-to-date, migrated, failed or skipped."""
+    """up-to-date, migrated, unchanged, failed or skipped."""
     seconds: float = 0.0
     error: TenantsError | None = None
+
+
+@dataclass
+class DeployResult(Result):
     created: bool = False
     """Whether this deploy made the tenant: then it has no login yet."""
     why: str = ""

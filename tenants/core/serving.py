@@ -16,7 +16,8 @@ def was_never_live(row: Mapping[str, Any], now: datetime) -> bool:
     """Whether a record is that of a deploy that migrated for a release which has had the time to serve, and was never
     marked as live. Where there is no commit there is no release either."""
     return bool(
-        (row["kind"], row["outcome"]) == ("deploy", "migrated")
+        row["kind"] in ("deploy", "run")
+        and row["outcome"] == "migrated"
         and row["git_rev"]
         and row["live_at"] is None
         and now - row["recorded_at"] > LIVE_AFTER
@@ -32,6 +33,6 @@ def words(tenant: str, row: Mapping[str, Any] | None, now: datetime) -> str | No
     if not was_never_live({**row, "recorded_at": at}, now):
         return None
     ago = age((now - at).total_seconds())
-    revision = "+".join(row["to_heads"])
-    what = f"the release that it was migrated to {revision} for, {ago} ago, was never marked as live"
+    to = f" to {'+'.join(row['to_heads'])}" if row["to_heads"] else ""
+    what = f"the release that it was migrated{to} for, {ago} ago, was never marked as live"
     return f"{what}. Undo: tenants undo {tenant}"

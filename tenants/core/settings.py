@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
@@ -78,6 +78,12 @@ class DatabaseUrl:
         """The same login in another database of the server."""
         text = urlsplit(self.text)._replace(path=f"/{quote(name, safe='')}").geturl()
         return DatabaseUrl(text, self.user, self.password, self.where, name)
+
+    def with_parameter(self, name: str, value: str) -> DatabaseUrl:
+        """The same with one more parameter."""
+        parts = urlsplit(self.text)
+        query = "&".join(filter(None, (parts.query, urlencode({name: value}, quote_via=quote))))
+        return replace(self, text=parts._replace(query=query).geturl())
 
     def without_password(self) -> str:
         """For a program's command line; the password goes through its environment."""
@@ -154,6 +160,38 @@ def check_endpoint(endpoint: str, bucket: str, variable: str) -> None:
         )
 
 
+def read_database(environment: Mapping[str, str]) -> DatabaseUrl:
+    """DATABASE_URL. Raises SettingsError."""
+    url = environment.get("DATABASE_URL", "").strip()
+    if not url:
+        raise SettingsError(
+            "DATABASE_URL is not set",
+            next="on Dokku: dokku config:set APP DATABASE_URL=postgres://user:password@host:5432/database",
+        )
+    return DatabaseUrl.parse(url)
+
+
+def read_store(environment: Mapping[str, str]) -> StoreUrl | None:
+    """TENANTS_STORE, and the endpoint that goes with it looked at; None if it is not set. Raises SettingsError."""
+    store = environment.get("TENANTS_STORE", "").strip()
+    target = parse_store(store) if store else None
+    if target and target.scheme == "s3":
+        for variable in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+            if endpoint := environment.get(variable, "").strip():
+                check_endpoint(endpoint, target.bucket, variable)
+                break
+    return target
+
+
+def read_recipients(environment: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(filter(None, map(str.strip, re.split(r"[,\n]", environment.get(RECIPIENTS, "")))))
+
+
+def read_migrations(environment: Mapping[str, str]) -> Path:
+    """Where the revisions are; that alone needs no DATABASE_URL."""
+    return Path(environment.get("TENANTS_MIGRATIONS", "").strip() or "migrations").absolute()
+
+
 @dataclass(frozen=True)
 class Settings:
     """All that the environment tells us. Built once, handed on explicitly."""
@@ -173,25 +211,12 @@ class Settings:
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Settings:
         """Raises SettingsError, which names the variable."""
-        url = environment.get("DATABASE_URL", "").strip()
-        if not url:
-            raise SettingsError(
-                "DATABASE_URL is not set",
-                next="on Dokku: dokku config:set APP DATABASE_URL=postgres://user:password@host:5432/database",
-            )
-        store = environment.get("TENANTS_STORE", "").strip()
-        target = parse_store(store) if store else None
-        if target and target.scheme == "s3":
-            for variable in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
-                if endpoint := environment.get(variable, "").strip():
-                    check_endpoint(endpoint, target.bucket, variable)
-                    break
         return cls(
-            database=DatabaseUrl.parse(url),
-            store=target,
-            migrations=Path(environment.get("TENANTS_MIGRATIONS", "").strip() or "migrations").absolute(),
+            database=read_database(environment),
+            store=read_store(environment),
+            migrations=read_migrations(environment),
             git_rev=_git_rev(environment.get("GIT_REV", "")),
-            recipients=tuple(filter(None, map(str.strip, re.split(r"[,\n]", environment.get(RECIPIENTS, ""))))),
+            recipients=read_recipients(environment),
             identity=Path(identity) if (identity := environment.get(IDENTITY, "").strip()) else None,
             rehearsal=DatabaseUrl.parse(room, REHEARSAL_URL)
             if (room := environment.get(REHEARSAL_URL, "").strip())

@@ -321,5 +321,11 @@ def nightly_done(connection: Connection, period: datetime) -> datetime | None:
     return row[0] if row else None
 
 
+def last_nightly(connection: Connection) -> datetime | None:
+    """When the newest nightly run that went well was finished."""
+    row = connection.execute("SELECT max(finished_at) FROM tenants.nightly_runs").fetchone()
+    return row[0] if row else None
+
+
 def note_nightly(connection: Connection, period: datetime) -> None:
     connection.execute("INSERT INTO tenants.nightly_runs (period) VALUES (%s) ON CONFLICT DO NOTHING", [period])

@@ -1,6 +1,6 @@
 """The launcher that a confined program starts through. It runs by its path, with nothing but the standard library:
 
-    python -I -S confine.py '{"uid": …, "read": […], "write": […], "landlock": true}' program argument…
+    python -I -S confine.py '{"uid": …, "list": […], "read": […], "write": […], "landlock": true}' program argument…
 
 It gives up every right that the program is not to have, for good, and becomes the program:
 
@@ -58,15 +58,16 @@ def _checked(result: int, what: str) -> int:
     return result
 
 
-def enter_landlock(read: list[str], write: list[str]) -> None:
-    """Restrict this process and all that it starts. Paths that do not exist are passed over."""
+def enter_landlock(names: list[str], read: list[str], write: list[str]) -> None:
+    """Restrict this process and all that it starts: to the `names` of what lies below some paths, to reading, and to
+    writing. Paths that do not exist are passed over."""
     abi = landlock_abi()
     handled = READ | WRITE_FILE | CHANGES
     handled |= (REFER if abi >= 2 else 0) | (TRUNCATE if abi >= 3 else 0) | (IOCTL_DEV if abi >= 5 else 0)
     ruleset = Ruleset(handled, 0, 0b11 if abi >= 6 else 0)  # scoped: abstract unix sockets, signals
     length = 24 if abi >= 6 else 16 if abi >= 4 else 8
     rules = _checked(LIBC.syscall(LANDLOCK_CREATE_RULESET, ctypes.byref(ruleset), length, 0), "landlock")
-    for paths, access in ((read, READ), (write, handled)):
+    for paths, access in ((names, READ_DIR), (read, READ), (write, handled)):
         for path in paths:
             try:
                 parent = os.open(path, os.O_PATH | os.O_CLOEXEC)
@@ -107,7 +108,7 @@ def confine(order: dict[str, object]) -> None:
         drop_capabilities()
         _checked(LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
         if order.get("landlock"):
-            enter_landlock(list(order["read"]), list(order["write"]))  # type: ignore[call-overload]
+            enter_landlock(*(list(order[key]) for key in ("list", "read", "write")))  # type: ignore[call-overload]
         _checked(LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "pdeathsig")
     if os.getppid() != order["parent"]:
         sys.exit(126)  # it died before we could ask to be told

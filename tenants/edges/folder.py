@@ -30,7 +30,7 @@ def look(folder: Path) -> Migrations:
     if not folder.is_dir():
         raise SettingsError(
             f"there is no folder of migrations at {folder}",
-            next="make one (mkdir -p migrations/PROJECT), or say where it is: TENANTS_MIGRATIONS=path",
+            next="make one (tenants init, or mkdir -p migrations/PROJECT), or say where it is: TENANTS_MIGRATIONS=path",
         )
     if own := _revisions_in(folder):
         return Migrations(folder, _within(folder, own), {})
@@ -88,17 +88,18 @@ def in_order(found: Migrations) -> bool:
 
 def history(folder: Path) -> History:
     """The revisions of one project. Raises HistoryError."""
-    return History.of(sources.revisions(_texts(folder)))
+    return History.of(sources.revisions(texts(folder)))
 
 
 def scanned(folder: Path) -> History | None:
     """The same in a fraction of the time, without messages; None if it takes more than a look at each file. Raises
     HistoryError as well."""
-    found = scan(_texts(folder))
+    found = scan(texts(folder))
     return None if found is None else History.of(found)
 
 
-def _texts(folder: Path) -> list[tuple[str, str]]:
+def texts(folder: Path) -> list[tuple[str, str]]:
+    """The names and texts of the revisions of one project. Raises HistoryError."""
     texts = []
     for name in _revision_files(folder):
         try:

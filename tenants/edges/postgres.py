@@ -43,20 +43,39 @@ PostgreSQL ends an autovacuum that is in its way, which has to be before the ses
 
 
 @contextmanager
-def connect(url: DatabaseUrl, purpose: str) -> Iterator[Connection]:
+def connect(url: DatabaseUrl, purpose: str, *, seconds: int = session.CONNECT_SECONDS) -> Iterator[Connection]:
     """A session of ours in autocommit, named `purpose` (63 bytes at most). Raises SettingsError if there is none."""
     try:
         connection = psycopg.connect(
             url.text,
             autocommit=True,
             application_name=purpose,
-            connect_timeout=session.CONNECT_SECONDS,
+            connect_timeout=seconds,
             options=" ".join(f"-c {name}={value}" for name, value in session.SETTINGS.items()),
         )
     except psycopg.Error as error:
         raise _unreachable(url, error) from None
     with connection:
         yield connection
+
+
+def behind_pooler(connection: Connection) -> bool:
+    """Whether something stands between us and the server that hands sessions out: it tells us a process of its own, and
+    not that of the session."""
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    return bool(row and row[0] != connection.info.backend_pid)
+
+
+def trusted(url: DatabaseUrl, user: str) -> bool | None:
+    """Whether the server lets `user` in without a password, from here; None if it cannot be told."""
+    try:
+        without = url.as_login(user, "").text
+        psycopg.connect(
+            without, password="", passfile="/dev/null/none", connect_timeout=session.CONNECT_SECONDS
+        ).close()
+    except psycopg.Error as error:
+        return False if "password" in str(error) else None
+    return True
 
 
 def _unreachable(url: DatabaseUrl, error: psycopg.Error) -> SettingsError:
@@ -73,6 +92,11 @@ def _unreachable(url: DatabaseUrl, error: psycopg.Error) -> SettingsError:
         return SettingsError(f"PostgreSQL at {url.where} has no {what}", next="check DATABASE_URL")
     if "pg_hba.conf" in text or "permission denied" in text:
         return SettingsError(f"PostgreSQL at {url.where} refuses {url.user}: {text}", next="check DATABASE_URL")
+    if "startup parameter" in text:
+        return SettingsError(
+            f"what answers at {url.where} is a pooler, which does not keep sessions: {text}",
+            next="let DATABASE_URL lead to PostgreSQL itself",
+        )
     return SettingsError(
         f"PostgreSQL at {url.where} cannot be reached: {text}",
         next="check that it runs and that DATABASE_URL names its host and port (on Dokku: dokku postgres:info db)",
@@ -164,14 +188,37 @@ def scram_verifier(connection: Connection, role: str, password: str) -> str:
     return connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
 
 
-def read_heads(connection: Connection, schema: str) -> tuple[str, ...]:
-    """The rows of `alembic_version`, sorted.
+@dataclass(frozen=True)
+class VersionTable:
+    """Where a tool keeps what it has run."""
+
+    name: str
+    column: str
+    many: int
+    """More rows than that are nothing that the tool wrote."""
+
+
+ALEMBIC = VersionTable("alembic_version", "version_num", MAX_HEADS)
+DBMATE = VersionTable("schema_migrations", "version", 10_000)
+
+
+def schemas(
+    connection: Connection, names: Sequence[str], table: VersionTable = ALEMBIC, *, owned: bool = True
+) -> list[Row]:
+    """What the statement of that name tells of the schemas and of that table in each. `owned`: the schema's owner must
+    own it, as in a tenant's schema."""
+    return rows(connection, "schemas", names=names, table=table.name, column=table.column, owned=owned)
+
+
+def read_heads(connection: Connection, schema: str, table: VersionTable = ALEMBIC) -> tuple[str, ...]:
+    """The rows of the version table, sorted.
 
     COPY reads a plain table's rows and does nothing else: it plans no query, so that neither a view nor a rule, a cast,
     a policy or the expression of an index can make a tenant's function run as us. It refuses all that is not a table.
-    Call it after the statement `schemas` has found nothing wrong with the table. Raises StateError.
+    Call it after `schemas` has found nothing wrong with the table. Raises StateError.
     """
-    query = compose("COPY {schema}.alembic_version (version_num) TO STDOUT", schema=schema)
+    words, name = "COPY {schema}.{table} ({column}) TO STDOUT", f"{schema}.{table.name}"
+    query = compose(words, schema=schema, table=table.name, column=table.column)
     heads: list[str] = []
     try:
         with connection.transaction(), connection.cursor() as cursor:
@@ -179,18 +226,18 @@ def read_heads(connection: Connection, schema: str) -> tuple[str, ...]:
             with cursor.copy(query) as copy:
                 for (head,) in copy.rows():
                     heads.append(str(head or ""))
-                    if len(heads) > MAX_HEADS or len(heads[-1]) > MAX_LENGTH:
+                    if len(heads) > table.many or len(heads[-1]) > MAX_LENGTH:
                         raise StateError(
-                            f"{schema}.alembic_version holds what Alembic does not write: more rows, or longer ones",
+                            f"{name} holds what its tool does not write: more rows, or longer ones",
                             next=f"put the table back: tenants restore {schema}",
                         )
     except pg.LockNotAvailable:
         raise Unreadable(
-            f"{schema}.alembic_version is locked by another session",
+            f"{name} is locked by another session",
             next="find it: SELECT pid, usename, application_name FROM pg_stat_activity WHERE state <> 'idle'",
         ) from None
     except psycopg.Error as error:
-        raise Unreadable(f"{schema}.alembic_version cannot be read: {printable(error_text(error))}") from None
+        raise Unreadable(f"{name} cannot be read: {printable(error_text(error))}") from None
     return tuple(sorted(filter(None, heads)))
 
 
@@ -221,6 +268,12 @@ def failed(error: psycopg.Error | TenantsError) -> TenantsError:
 def lock_key(name: str) -> int:
     """The advisory lock's key for `name`: 63 bits of its digest, the same on every machine."""
     return int.from_bytes(hashlib.sha256(f"dokku-tenants {name}".encode()).digest()[:8]) >> 1
+
+
+def environment(url: DatabaseUrl) -> dict[str, str]:
+    """What libpq's variables are for that URL: PGHOST, PGUSER, PGPASSWORD, …"""
+    found = psycopg.pq.Conninfo.parse(url.text.encode())
+    return {option.envvar.decode(): option.val.decode() for option in found if option.envvar and option.val}
 
 
 def try_lock(connection: Connection, key: int) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import selectors
 import subprocess
 import sys
 import time
@@ -18,13 +17,13 @@ from tenants.core.effects import Effects
 from tenants.core.names import printable
 from tenants.core.settings import STORAGE_SECRETS
 from tenants.edges import sandbox
+from tenants.edges.follow import PIECE, follow
 
 _BOOT = str(Path(__file__).parents[1] / "sandboxed" / "boot.py")
 Notice = Callable[[str, str], None]
 """Told while project code runs: ("applied", revision), ("waits", the statement that waits for a lock), and ("dropped",
 an invalid index)."""
 
-_LINE = 1 << 16
 _TOTAL = 4 << 20
 
 
@@ -41,6 +40,8 @@ class Ran:
     """On tables that were there before, if it was asked to watch."""
     failure: dict[str, str | None] | None = None
     sql: str = ""
+    script: dict[str, str] | None = None
+    """What a comparison of models has come to: what a revision would do, empty if there is no difference."""
     output: str = ""
     """The end of what it printed."""
     attempts: int = 1
@@ -65,13 +66,13 @@ def run(
         os.close(descriptor)
         _ask(process, {**request, "report": descriptor})
         assert process.stdin and process.stdout
-        process.stdin.close()
+        with suppress(BrokenPipeError):
+            process.stdin.close()
         ear = _Ear(ran, notice, secrets)
-        end = _End(process)
-        printed = _follow(process.stdout, reports, ear, end, time.monotonic() + seconds, now_and_then)
-        if printed is not None:
-            ran.code = end.code
-            ran.output = ear.text(printed.decode("utf-8", "replace")[-4000:], 4000).strip()
+        pipes = {reports: ear.listen, process.stdout: ear.keep}
+        if follow(process, pipes, time.monotonic() + seconds, now_and_then):
+            ran.code = process.wait()
+            ran.output = ear.output
     return ran
 
 
@@ -84,6 +85,7 @@ class Surroundings:
     hidden: Sequence[str]
     folder: str | None
     """Where it starts."""
+    listed: Sequence[str] = ()
 
 
 def _start(surroundings: Surroundings, descriptors: Sequence[int]) -> AbstractContextManager[subprocess.Popen[bytes]]:
@@ -92,6 +94,7 @@ def _start(surroundings: Surroundings, descriptors: Sequence[int]) -> AbstractCo
         environment=surroundings.environment,
         readable=surroundings.readable,
         hidden=surroundings.hidden,
+        listed=surroundings.listed,
         folder=surroundings.folder,
         stdin=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -142,14 +145,16 @@ class Warm:
             self.close()
             self._begin()
         ran = Ran()
-        ear, end = _Ear(ran, notice, secrets), _End(self._process, self._control)
+        ear, said = _Ear(ran, notice, secrets), list[bytes]()
         _ask(self._process, {**request, "report": self._report})
         assert self._process.stdout
-        printed = _follow(self._process.stdout, self._reports, ear, end, time.monotonic() + seconds, now_and_then)
-        if printed is not None:
-            ran.code = end.code
-            ran.output = ear.text(printed.decode("utf-8", "replace")[-4000:], 4000).strip()
-        if printed is None or self._process.poll() is not None:
+        pipes = {self._reports: ear.listen, self._process.stdout: ear.keep, self._control: said.append}
+        give_up = time.monotonic() + seconds
+        done = follow(self._process, pipes, give_up, now_and_then, lambda: b"".join(said).endswith(b"\n"))
+        if done:
+            ran.code = int(b"".join(said)) if said else self._process.wait()
+            ran.output = ear.output
+        if not done or self._process.poll() is not None:
             self.close()  # and all that it has begun; the next request gets another one
         else:
             sandbox.end_strays()
@@ -161,7 +166,7 @@ def _drain(*pipes: IO[bytes]) -> None:
     """What a stray has written is nothing that the next request has said."""
     for pipe in pipes:
         with suppress(BlockingIOError):
-            while os.read(pipe.fileno(), _LINE):
+            while os.read(pipe.fileno(), PIECE):
                 pass
 
 
@@ -173,75 +178,30 @@ def _pipe() -> Iterator[tuple[IO[bytes], int]]:
         yield reports, writing
 
 
-class _End:
-    """How a request ends: with its process, or with a line of the one that it was forked from."""
-
-    def __init__(self, process: subprocess.Popen[bytes], control: IO[bytes] | None = None) -> None:
-        self._process, self.control, self._said = process, control, b""
-        self.code: int | None = None
-
-    def hear(self, data: bytes) -> None:
-        self._said += data
-        if self._said.endswith(b"\n") and self._said.strip().lstrip(b"-").isdigit():
-            self.code = int(self._said)
-
-    def come(self) -> bool:
-        if self.code is None:
-            self.code = self._process.poll()
-        return self.code is not None
-
-
-def _follow(
-    output: IO[bytes], reports: IO[bytes], ear: _Ear, end: _End, give_up: float, now_and_then: Callable[[], None]
-) -> bytes | None:
-    """Read reports and output until the end has come; None if the time was over first. A process that floods us is read
-    on, so that it ends, but not listened to; what it leaves in the background is not waited for."""
-    line, printed, total = b"", b"", 0
-    with selectors.DefaultSelector() as selector:
-        for pipe in filter(None, (reports, output, end.control)):
-            os.set_blocking(pipe.fileno(), False)
-            selector.register(pipe, selectors.EVENT_READ)
-        ended: float | None = None
-        looked = time.monotonic()
-        while selector.get_map() or ended is None:
-            now = time.monotonic()
-            if now > give_up:
-                return None
-            if ended is None and end.come():
-                ended = now
-            if ended is None and now > looked + 1:
-                now_and_then()
-                looked = time.monotonic()
-            if ended is not None and now > ended + 1:
-                break  # something that it left in the background goes on writing
-            wait = 0.0 if ended is not None and end.control else 0.1
-            ready = selector.select(wait) if selector.get_map() else []
-            if not ready:
-                if ended is not None:
-                    break
-                if not selector.get_map():
-                    time.sleep(0.02)
-            for key, _ in ready:
-                data = os.read(key.fd, _LINE)
-                if not data:
-                    selector.unregister(key.fileobj)
-                elif key.fileobj is end.control:
-                    end.hear(data)
-                elif key.fileobj is output:
-                    printed = (printed + data)[-_LINE:]
-                elif (total := total + len(data)) < _TOTAL:
-                    *whole, line = (line + data).split(b"\n")
-                    for one in whole:
-                        ear.hear(one)
-    return printed
-
-
 class _Ear:
     """Notes what project code reports. Whatever is not one of our events is passed over: it can write to that pipe as
     well. Nothing that it says shows the password that it was given."""
 
     def __init__(self, ran: Ran, notice: Notice, secrets: Sequence[str]) -> None:
         self._ran, self._notice, self._secrets = ran, notice, [secret for secret in secrets if secret]
+        self._line, self._total = b"", 0
+        self.printed = b""
+        """The end of its output."""
+
+    @property
+    def output(self) -> str:
+        return self.text(self.printed.decode("utf-8", "replace")[-4000:], 4000).strip()
+
+    def keep(self, data: bytes) -> None:
+        self.printed = (self.printed + data)[-PIECE:]
+
+    def listen(self, data: bytes) -> None:
+        """A process that floods us is read on, so that it ends, but not listened to."""
+        self._total += len(data)
+        if self._total < _TOTAL:
+            *whole, self._line = (self._line + data).split(b"\n")
+            for one in whole:
+                self.hear(one)
 
     def hear(self, line: bytes) -> None:
         try:
@@ -273,6 +233,9 @@ class _Ear:
             ran.effects.append(Effects.of(event))
         elif kind == "sql":
             ran.sql = self.text(event["text"], _TOTAL)
+        elif kind == "script":
+            names = ("upgrade", "downgrade", "imports", "notes")
+            ran.script = {name: self.text(event[name], _TOTAL) for name in names}
         elif kind == "failed":
             ran.failure = {
                 name: None if event.get(name) is None else self.text(event[name], 4000)

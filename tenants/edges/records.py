@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 
 from tenants.core.manifest import is_id
 from tenants.edges import postgres
@@ -36,38 +36,58 @@ class Record:
     """The snapshot of what a restore or an undo has replaced."""
     aside: str | None = None
     """The schema that holds that."""
+    command: str | None = None
+    """What was run, of another tool."""
+    output: str | None = None
+    """The end of what it printed."""
+    changed: bool | None = None
+    """Whether definitions or rows were other ones after it."""
+
+
+_ADD: LiteralString = """INSERT INTO tenants.deploys
+    (tenant, project, kind, from_heads, to_heads, applied, git_rev, snapshot, outcome, error, stages, before, aside)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s, %s)"""
+_ADD_RUN: LiteralString = """INSERT INTO tenants.deploys
+    (tenant, project, kind, from_heads, to_heads, applied, git_rev, snapshot, outcome, error, stages, before, aside,
+     command, output, changed)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s, %s, %s, %s, %s)"""
 
 
 def add(connection: Connection, record: Record) -> None:
-    connection.execute(
-        """INSERT INTO tenants.deploys
-               (tenant, project, kind, from_heads, to_heads, applied, git_rev, snapshot, outcome, error, stages,
-                before, aside)
-           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s, %s)""",
-        [
-            record.tenant,
-            record.project,
-            record.kind,
-            list(record.from_heads),
-            list(record.to_heads),
-            list(record.applied),
-            record.git_rev,
-            record.snapshot,
-            record.outcome,
-            record.error,
-            json.dumps({stage: round(took, 3) for stage, took in record.stages.items()}),
-            record.before,
-            record.aside,
-        ],
-    )
+    """A tenant's own URL may meet the catalog of an older program: what a command has is written with a command."""
+    values = [
+        record.tenant,
+        record.project,
+        record.kind,
+        list(record.from_heads),
+        list(record.to_heads),
+        list(record.applied),
+        record.git_rev,
+        record.snapshot,
+        record.outcome,
+        record.error,
+        json.dumps({stage: round(took, 3) for stage, took in record.stages.items()}),
+        record.before,
+        record.aside,
+    ]
+    if record.command is None:
+        connection.execute(_ADD, values)
+    else:
+        connection.execute(_ADD_RUN, [*values, record.command, record.output, record.changed])
 
 
 def last(connection: Connection, tenant: str, count: int = 5) -> list[dict[str, Any]]:
-    """The newest records of the tenant first."""
+    """The newest records of the tenant first; of a command that has ended, not that it was begun."""
     return postgres.dict_rows(
         connection,
-        """SELECT kind, from_heads, to_heads, git_rev, snapshot, outcome, error, recorded_at, live_at
-           FROM tenants.deploys WHERE tenant = %s ORDER BY recorded_at DESC LIMIT %s""",
+        """SELECT kind, from_heads, to_heads, git_rev, snapshot, outcome, error, recorded_at, live_at,
+                  to_jsonb(deploys)->>'command' AS command, to_jsonb(deploys)->>'output' AS output
+           FROM tenants.deploys
+           WHERE tenant = %s AND NOT EXISTS (
+               SELECT FROM tenants.deploys e
+               WHERE (e.tenant, e.kind, e.snapshot) = (deploys.tenant, 'run', deploys.snapshot)
+                 AND deploys.kind = 'run' AND e.recorded_at > deploys.recorded_at)
+           ORDER BY recorded_at DESC LIMIT %s""",
         [tenant, count],
     )
 
@@ -89,13 +109,19 @@ class Change:
 
 
 def last_change(connection: Connection, tenant: str) -> Change | None:
-    """A deploy that failed is one only if it left the schema at another revision. A tenant writes its records itself:
-    what is none that we write is passed over."""
+    """A deploy that failed is one only if it left the schema at another revision, and a command only if something was
+    another thing after it, or if it was begun and its end is not on record. A tenant writes its records itself: what is
+    none that we write is passed over."""
     query = """SELECT id::text, kind, outcome, from_heads, to_heads, applied, snapshot, before, aside, recorded_at
                FROM tenants.deploys
-               WHERE tenant = %s AND (outcome <> 'failed' OR from_heads <> to_heads)
+               WHERE tenant = %s AND coalesce(changed, outcome <> 'failed' OR from_heads <> to_heads)
+                 AND NOT EXISTS (
+                     SELECT FROM tenants.deploys e
+                     WHERE (e.tenant, e.kind, e.snapshot) = (deploys.tenant, 'run', deploys.snapshot)
+                       AND deploys.kind = 'run' AND e.recorded_at > deploys.recorded_at)
                  AND (kind, outcome) IN (('deploy', 'migrated'), ('deploy', 'failed'), ('restore', 'restored'),
-                                         ('undo', 'undone'), ('adopt', 'adopted'), ('drop', 'dropped'))
+                                         ('undo', 'undone'), ('adopt', 'adopted'), ('drop', 'dropped'),
+                                         ('run', 'migrated'), ('run', 'failed'))
                ORDER BY recorded_at DESC LIMIT 1"""
     for row in postgres.dict_rows(connection, query, [tenant]):
         lists = {name: tuple(row[name]) for name in ("from_heads", "to_heads", "applied")}
@@ -105,8 +131,14 @@ def last_change(connection: Connection, tenant: str) -> Change | None:
 
 
 def last_good(connection: Connection, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What was done last to each of the tenants and did not fail."""
+    """What was done last to each of the tenants and did not fail, nor left everything as it was."""
     return {row["tenant"]: row for row in postgres.rows(connection, "last_good", names=list(names))}
+
+
+def last_run(connection: Connection, tenant: str) -> datetime | None:
+    """When a command has changed something, if that is the last thing that was done to the tenant and changed it."""
+    found = last_good(connection, [tenant]).get(tenant)
+    return found["recorded_at"] if found and found["kind"] == "run" else None
 
 
 def runs(connection: Connection, names: Sequence[str]) -> dict[str, list[tuple[list[str], list[str]]]]:

@@ -120,6 +120,18 @@ def visible(roots: Iterable[str], hidden: Iterable[str]) -> list[str]:
     return sorted(seen)
 
 
+def reaches(path: str, readable: Iterable[str], hidden: Iterable[str]) -> bool:
+    """Whether a confined program with these paths may read that one. Where nothing confines it, it may."""
+    real = os.path.realpath(path)
+    roots = visible([*_SYSTEM, *_python(), *readable], hidden)
+    return not confinement().landlock or any(real == root or real.startswith(root.rstrip("/") + "/") for root in roots)
+
+
+def _python() -> set[str]:
+    """Where Python and this package are."""
+    return {sys.prefix, sys.base_prefix, sysconfig.get_path("platlib"), str(Path(__file__).parents[1])}
+
+
 @contextmanager
 def start(
     argv: Sequence[str],
@@ -127,6 +139,7 @@ def start(
     environment: Mapping[str, str],
     readable: Iterable[str] = (),
     hidden: Iterable[str] = (),
+    listed: Iterable[str] = (),
     folder: str | None = None,
     stdin: int | IO[bytes] = subprocess.DEVNULL,
     stdout: int | IO[bytes] = subprocess.PIPE,
@@ -136,7 +149,7 @@ def start(
     """Start a confined program. On leaving the block it and everything it started are dead, and its folder is gone.
 
     `readable` are paths that it may read beside the system's and Python's own; `hidden` ones it may not, wherever they
-    are; `folder` is where it starts.
+    are; of `listed` ones it sees the names of what lies below, hidden or not; `folder` is where it starts.
     """
     how = confinement()
     _become_subreaper()
@@ -147,12 +160,12 @@ def start(
             scratch = tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-")
         if how.uid is not None:
             os.chown(scratch, how.uid, how.uid)
-        python = {sys.prefix, sys.base_prefix, sysconfig.get_path("platlib"), str(Path(__file__).parents[1])}
         order = {
             "uid": how.uid,
             "parent": os.getpid(),
             "landlock": how.landlock,
-            "read": visible([*_SYSTEM, *python, *readable], hidden),
+            "list": list(listed),
+            "read": visible([*_SYSTEM, *_python(), *readable], hidden),
             "write": [*_DEVICES, scratch],
         }
         process = subprocess.Popen(

@@ -3,6 +3,7 @@
 {"do": "upgrade", "url": …, "schema": …, "owner": …, "folder": …, "target": …, "path": […], "report": fd, …}
 {"do": "downgrade", …}
 {"do": "sql", "schema": …, "folder": …, "start": …, "target": …, …}
+{"do": "compare", "url": …, "schema": …, "owner": …, "folder": …, "models": …, …}
 {"do": "serve", "folder": …, "control": fd, …}: any number of the others, each in a fork
 """
 
@@ -80,6 +81,8 @@ def _do(request: Request, loaded: ScriptDirectory | None) -> int:
     try:
         if request["do"] == "sql":
             _sql(request, report, loaded)
+        elif request["do"] == "compare":
+            _compare(request, report)
         else:
             _migrate(request, report, loaded)
     except BaseException as error:  # noqa: BLE001  # project code may raise anything, SystemExit included
@@ -120,6 +123,16 @@ def _sql(request: Request, report: Report, loaded: ScriptDirectory | None) -> No
         _run(config, loaded, "upgrade", request["target"], start=request["start"] or "base")
     finally:
         report({"event": "sql", "text": text.getvalue()})
+
+
+def _compare(request: Request, report: Report) -> None:
+    """Report what the models have and the schema has not, or the other way about. The session cannot write."""
+    from tenants.sandboxed import autogenerate
+
+    models = autogenerate.load(request["models"])
+    engine = create_engine("postgresql+psycopg://", creator=lambda: _session(request), poolclass=NullPool)
+    with engine.connect() as connection:
+        autogenerate.compare(connection, models, report)
 
 
 def _migrate(request: Request, report: Report, loaded: ScriptDirectory | None) -> None:
@@ -201,6 +214,7 @@ def _session(request: Request) -> psycopg.Connection[Any]:
         "statement_timeout": "0",  # the login's own limits are for the app; a migration has one for all of it
         "idle_in_transaction_session_timeout": "0",
         "client_connection_check_interval": "1s",  # when we are killed, the server stops what it does for us
+        "default_transaction_read_only": "on" if request["do"] == "compare" else "off",
     }
     one = sql.SQL("pg_catalog.set_config(%s, %s, false)")
     query = sql.SQL("SELECT {}").format(sql.SQL(", ").join([one] * len(settings)))
@@ -229,15 +243,20 @@ def _describe(error: BaseException, folder: str) -> dict[str, Any]:
         text = "\n".join(filter(None, (diag.message_primary or text, diag.message_detail, diag.message_hint)))
         if diag.constraint_name == CONSTRAINT:
             kind, text = TransactionEnded.__name__, str(TransactionEnded("COMMIT"))
-    elif not isinstance(cause, NotTheTenant | Busy | TransactionEnded):
+    elif not isinstance(cause, NotTheTenant | Busy | TransactionEnded) and kind != "NoModels":
         text = f"{kind}: {text}" if text else kind
     where = sqlscripts.place_of(error)
     for frame in traceback.extract_tb(error.__traceback__):
-        if frame.filename.startswith(folder + os.sep):
-            where = f"{Path(frame.filename).name}:{frame.lineno}"
-    if isinstance(error, SyntaxError) and error.filename and error.filename.startswith(folder + os.sep):
-        where = f"{Path(error.filename).name}:{error.lineno}"
+        if _is_theirs(frame.filename, folder):
+            where = f"{os.path.relpath(frame.filename, folder)}:{frame.lineno}"
+    if isinstance(error, SyntaxError) and error.filename and _is_theirs(error.filename, folder):
+        where = f"{os.path.relpath(error.filename, folder)}:{error.lineno}"
     return {"kind": kind, "text": text, "where": where, "statement": statement, "sqlstate": sqlstate}
+
+
+def _is_theirs(file: str, folder: str) -> bool:
+    """Whether it is the project's own, and not a library's that lies below it."""
+    return file.startswith(folder + os.sep) and f"{os.sep}site-packages{os.sep}" not in file
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from difflib import get_close_matches
 
 from tenants.core import serving
 from tenants.core.errors import MigrationError, Refused, StateError, TenantsError, UsageError
@@ -45,8 +46,10 @@ class Access:
         check_name(name)
         entries = self.entries([name])
         if name not in entries:
-            known = ", ".join(self.entries()) or "none yet"
-            raise UsageError(f"there is no tenant {name!r} (tenants: {known})", next=f"tenants create {name}")
+            entries = self.entries()
+            known, near = ", ".join(entries) or "none yet", get_close_matches(name, entries, 1)
+            meant = f"   (or did you mean {near[0]}?)" if near else ""
+            raise UsageError(f"there is no tenant {name!r} (tenants: {known})", next=f"tenants create {name}{meant}")
         return entries[name]
 
     def require_admin(self, command: str) -> None:
@@ -95,7 +98,7 @@ class Access:
     def observe(self, entries: Sequence[Entry]) -> list[Observed]:
         """Look at the schemas: catalogs, and the version tables that are what they have to be. Writes nothing."""
         names = [entry.name for entry in entries]
-        found = {row["name"]: row for row in postgres.rows(self.connection, "schemas", names=names)}
+        found = {row["name"]: row for row in postgres.schemas(self.connection, names)}
         last = records.last_good(self.connection, names) if catalog.version(self.connection) else {}
         observed = []
         for entry in entries:
@@ -139,24 +142,26 @@ class Access:
 def open_access(settings: Settings, purpose: str) -> Iterator[Access]:
     """Connect, and find out whether DATABASE_URL is the admin's or a tenant's. Raises Refused if it is neither's."""
     with postgres.connect(settings.database, f"tenants {purpose}") as connection:
-        me = postgres.identify(connection)
-        if me.version < OLDEST:
-            raise Refused(
-                f"PostgreSQL at {settings.database.where} is too old", next="update it to PostgreSQL 14 or later"
-            )
-        if me.admin and not me.superuser and not me.inherits and me.version < 160000:
-            raise Refused(
-                f"{me.role} is NOINHERIT: it has no right over the roles that it makes, and cannot look after tenants",
-                next=f'ALTER ROLE "{me.role}" INHERIT; it may do that itself',
-            )
-        if me.admin:
-            yield Access(settings, connection, me, None)
-            return
-        known = me.catalog and me.member and me.role != me.login
-        own = me.role if known and me.role in catalog.entries(connection) else None
-        if own is None:
-            raise Refused(
-                f"the login {me.login} of DATABASE_URL is neither the admin's nor a tenant's",
-                next="with the admin's URL: tenants create NAME; its answer is the DATABASE_URL for the app",
-            )
-        yield Access(settings, connection, me, own)
+        yield recognise(settings, connection)
+
+
+def recognise(settings: Settings, connection: Connection) -> Access:
+    """Whose the connection is. Raises Refused if it is neither the admin's nor a tenant's, or the server is too old."""
+    me = postgres.identify(connection)
+    if me.version < OLDEST:
+        raise Refused(f"PostgreSQL at {settings.database.where} is too old", next="update it to PostgreSQL 14 or later")
+    if me.admin and not me.superuser and not me.inherits and me.version < 160000:
+        raise Refused(
+            f"{me.role} is NOINHERIT: it has no right over the roles that it makes, and cannot look after tenants",
+            next=f'ALTER ROLE "{me.role}" INHERIT; it may do that itself',
+        )
+    if me.admin:
+        return Access(settings, connection, me, None)
+    known = me.catalog and me.member and me.role != me.login
+    own = me.role if known and me.role in catalog.entries(connection) else None
+    if own is None:
+        raise Refused(
+            f"the login {me.login} of DATABASE_URL is neither the admin's nor a tenant's",
+            next="with the admin's URL: tenants create NAME; its answer is the DATABASE_URL for the app",
+        )
+    return Access(settings, connection, me, own)

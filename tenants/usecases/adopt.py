@@ -17,14 +17,13 @@ from tenants.core import adoption as adoptions
 from tenants.core.adoption import Adoption, Edge, Thing
 from tenants.core.errors import Locked, Refused, SnapshotError, UsageError
 from tenants.core.events import Event, Tell
-from tenants.core.history import MAX_ID
 from tenants.core.names import CATALOG_SCHEMA, app_role_name, check_name, quoted
 from tenants.core.units import counted, seconds
-from tenants.edges import catalog, folder, postgres, records, sql
+from tenants.edges import catalog, postgres, records, sql
 from tenants.edges.catalog import Entry
 from tenants.edges.records import Record
 from tenants.edges.store import open_store, require_store
-from tenants.usecases import audit, locks, provision, roles, snapshots
+from tenants.usecases import audit, locks, provision, roles, snapshots, stamp
 from tenants.usecases.access import Access
 from tenants.usecases.logins import Created
 
@@ -63,7 +62,7 @@ def survey(access: Access, wanted: Wanted) -> Adoption:
         raise Refused(f"nothing is adopted from schema {source}", next=f"tenants adopt {name} --from public")
     if source in entries:
         raise Refused(f"schema {source} is that of tenant {source} already", next=f"tenants show {source}")
-    if not postgres.rows(access.connection, "schemas", names=[source])[0]["exists"]:
+    if not postgres.schemas(access.connection, [source])[0]["exists"]:
         raise UsageError(f"there is no schema {source!r}", next="psql's \\dn lists them")
     besides = ["schema"] if source == name else []
     if name not in entries and (refusal := access.taken(name, besides=besides)):
@@ -74,7 +73,8 @@ def survey(access: Access, wanted: Wanted) -> Adoption:
         done = name in entries and catalog.adopted(access.connection, name)[0] == source
         more = f" any more: {name} has adopted it, and gets another login by: tenants login {name}" if done else ""
         problems.append(f"there is nothing in schema {source} to be adopted{more}")
-    _version(access, wanted, found, steps, problems, notes)
+    stamped = stamp.stamp(access, found, wanted.project, wanted.at)
+    steps, problems, notes = [*steps, *stamped.steps], [*problems, *stamped.problems], [*notes, *stamped.notes]
     for table in () if wanted.no_snapshot else found.tables:
         if table.secured:
             problems.append(
@@ -239,40 +239,6 @@ def _clear(found: Adoption) -> Adoption:
             data="untouched",
         )
     return found
-
-
-def _version(
-    access: Access, wanted: Wanted, found: Adoption, steps: list[str], problems: list[str], notes: list[str]
-) -> None:
-    """The revision that the tables are at comes along, or is stamped."""
-    versioned = any(t.name == "alembic_version" for t in found.tables)
-    entries = access.entries()
-    project = wanted.project or (entries[wanted.tenant].project if wanted.tenant in entries else wanted.tenant)
-    place = access.settings.migrations
-    path = folder.look(place).projects.get(project) if place.is_dir() else None
-    history = folder.history(path) if path else None
-    if wanted.tenant in entries and (current := access.observe([entries[wanted.tenant]])[0].current):
-        if versioned or wanted.at:
-            problems.append(f"{wanted.tenant} is at {'+'.join(current)} already, and has one alembic_version")
-        return
-    if wanted.at is None:
-        if not versioned and history and history.head:
-            problems.append(
-                f"nothing says which revision of {project} the tables are at: --at REVISION does (--at base: none)"
-            )
-        elif not versioned:
-            notes.append("no alembic_version comes along: the first push will begin with the first revision")
-        return
-    if versioned:
-        problems.append("an alembic_version comes along, which says the revision: leave --at out")
-    elif wanted.at != "base":
-        if len(wanted.at) > MAX_ID or not wanted.at.replace("_", "").replace("-", "").isalnum():
-            problems.append(f"{wanted.at!a} is no revision")
-        elif history and wanted.at not in history.revisions:
-            problems.append(f"{project} has no revision {wanted.at!r}")
-        table = f"{quoted(wanted.tenant)}.alembic_version"
-        steps.append(f"CREATE TABLE {table} (version_num varchar(32) CONSTRAINT alembic_version_pkc PRIMARY KEY)")
-        steps.append(f"INSERT INTO {table} VALUES ('{wanted.at}')")  # noqa: S608
 
 
 def _snapshot_first(access: Access, wanted: Wanted, found: Adoption, tell: Tell) -> str:

@@ -9,9 +9,9 @@ import re
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, cast
 
@@ -19,11 +19,10 @@ import zstandard
 
 from tenants.core.contents import Tally
 from tenants.core.errors import ProgramError, SnapshotError, WrongIdentity
-from tenants.core.events import Event, Tell
+from tenants.core.events import Event, Tell, watched
 from tenants.core.manifest import Manifest
 from tenants.core.names import quoted
 from tenants.core.settings import DatabaseUrl
-from tenants.core.units import size
 from tenants.edges import age, programs
 from tenants.edges.programs import PIECE, Programs
 from tenants.edges.store import Store
@@ -70,9 +69,10 @@ def dump(
     *,
     recipients: Sequence[str],
     unless: str | None,
+    expected: int | None = None,
 ) -> Sent:
     """Dump into storage, encrypted for the recipients if there are any, unless the content is that of the digest
-    `unless`: then nothing is stored."""
+    `unless`: then nothing is stored. How many bytes it will be is only `expected`."""
     sent = Sent()
     arguments = ["--format=custom", "--compress=0", f"--lock-wait-timeout={LOCK_WAIT}"]
     arguments.append(f"--schema={quoted(schema or tenant)}")
@@ -90,7 +90,8 @@ def dump(
             programs.start(client, "pg_dump", *arguments, url=url, stderr=complaints) as dumping,
             _reading(client, complaints) as reading,
         ):
-            pieces = _sending(dumping, sent, write, lambda text: tell(Event(tenant, "snapshot", text, live=True)))
+            live = Event(tenant, "snapshot", "dumped", live=True, total=expected, about=True)
+            pieces = _sending(dumping, sent, write, lambda: tell(replace(live, done=sent.raw_size)))
             for text in programs.through(reading, pieces):
                 sent.text.feed(text)
             if dumping.wait() != 0:
@@ -115,19 +116,16 @@ def _reading(client: Programs, complaints: IO[bytes]) -> AbstractContextManager[
 
 
 def _sending(
-    process: subprocess.Popen[bytes], sent: Sent, write: Callable[[bytes], object], show: Callable[[str], None]
+    process: subprocess.Popen[bytes], sent: Sent, write: Callable[[bytes], object], show: Callable[[], None]
 ) -> Iterator[bytes]:
     """What the process writes, on its way into storage."""
     compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True).compressobj()
-    shown = time.monotonic()
     for piece in _read(process):
         sent.raw_digest.update(piece)
         sent.raw_size += len(piece)
         write(compressor.compress(piece))
+        show()
         yield piece
-        if time.monotonic() - shown > 0.2:
-            shown = time.monotonic()
-            show(f"{size(sent.raw_size)} read, {size(sent.size)} sent")
     write(compressor.flush())
 
 
@@ -144,10 +142,10 @@ def _complaint(file: IO[bytes], process: subprocess.Popen[bytes]) -> str:
     return programs.complaint(file.read()) or (f"killed by signal {-code}" if code < 0 else f"exit code {code}")
 
 
-def read_back(store: Store, manifest: Manifest) -> None:
+def read_back(store: Store, manifest: Manifest, tell: Tell) -> None:
     """Read the archive from storage and compare it with what was sent. Raises SnapshotError."""
     digest, count = hashlib.sha256(), 0
-    for piece in store.read(manifest.key):
+    for piece in watched(store.read(manifest.key), tell, manifest.tenant, "snapshot", "read back", manifest.size):
         digest.update(piece)
         count += len(piece)
     if (count, digest.hexdigest()) != (manifest.size, manifest.sha256):

@@ -102,10 +102,10 @@ def _lints(program: Path, sql: str, server_major: int) -> tuple[Lint, ...]:
 def tell_of(plan: Plan, policy: Policy | None, findings: Findings | None, tell: Tell) -> None:
     """A line for each, where they are not what stops. That nobody looks is told to those who have asked for it."""
     if findings is None and policy is Policy.WARN:
-        tell(Event(plan.tenant, "plan", MISSING))
+        tell(Event(plan.tenant, "plan", MISSING, warning=True))
     if policy is not Policy.STOP:
         for line in lines(findings or ()):
-            tell(Event(plan.tenant, "plan", line))
+            tell(Event(plan.tenant, "plan", line, warning=True))
 
 
 def lines(findings: Findings) -> list[str]:

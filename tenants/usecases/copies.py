@@ -184,7 +184,7 @@ def schema_of(table: str) -> str:
 
 
 def _require_empty(access: Access, name: str) -> None:
-    found = postgres.rows(access.connection, "schemas", names=[name])[0]
+    found = postgres.schemas(access.connection, [name])[0]
     if found["exists"] and not found["empty"]:
         raise Refused(f"tenant {name} holds something already", next="name a new one, or drop this one first")
 

@@ -4,42 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tenants.core.effects import Effects
-from tenants.core.errors import MigrationError, Refused, SnapshotError, TenantsError
+from tenants.core.errors import MigrationError, TenantsError
 from tenants.core.events import Event, Stage, Tell
 from tenants.core.manifest import Manifest
 from tenants.core.names import printable, quoted
 from tenants.core.plan import Action, Plan
-from tenants.core.results import Options, Result
+from tenants.core.results import DeployOptions, DeployResult
 from tenants.core.settings import DatabaseUrl
-from tenants.core.units import counted, seconds, size
-from tenants.edges import catalog, postgres, records, sandbox
+from tenants.core.units import counted, seconds
+from tenants.edges import catalog, postgres, sandbox
 from tenants.edges.projectcode import Ran
-from tenants.edges.records import Record
-from tenants.usecases import (
-    audit,
-    compatibility,
-    fleet,
-    glance,
-    locks,
-    planning,
-    provision,
-    rehearse,
-    revisions,
-    snapshots,
-    tidy,
-)
+from tenants.usecases import compatibility, fleet, glance, planning, provision, rehearse, revisions, tidy
 from tenants.usecases.access import Access
+from tenants.usecases.pipeline import Pipeline
 from tenants.usecases.waits import Waits
 
 LOCK_NOT_AVAILABLE = "55P03"
 
 
-def deploy(access: Access, names: Sequence[str], options: Options, tell: Tell) -> list[Result]:
+def deploy(access: Access, names: Sequence[str], options: DeployOptions, tell: Tell) -> list[DeployResult]:
     """Bring the tenants named, or all that the folder is about, to the head of their project.
 
     One after the other, or, where a project has many tenants, several at once (`tenants.usecases.fleet`). A tenant
@@ -47,13 +35,13 @@ def deploy(access: Access, names: Sequence[str], options: Options, tell: Tell) -
     those that come after them are not tried. Never raises for what is wrong with one tenant: its result has it.
     """
     found = planning.survey(access, names, from_scratch=options.from_scratch)
-    results, failed = dict[str, Result](), list[str]()
+    results, failed = dict[str, DeployResult](), list[str]()
     if not access.own and any(plan.to_do for plan in found.plans):
         sandbox.require_sound()
         catalog.ensure(access.connection)
     for plan in found.plans:
         if plan.unserved:
-            tell(Event(plan.tenant, "plan", plan.unserved))
+            tell(Event(plan.tenant, "plan", plan.unserved, warning=True))
     fleets = fleet.fleets(found.plans, options)
     for plan in found.plans:
         together, folder = fleets.get(plan.project, ()), found.folders.get(plan.project)
@@ -65,8 +53,10 @@ def deploy(access: Access, names: Sequence[str], options: Options, tell: Tell) -
     return [results[plan.tenant] for plan in found.plans]
 
 
-def _deploy(access: Access, plan: Plan, folder: Path | None, options: Options, tell: Tell, failed: list[str]) -> Result:
-    result = Result(plan.tenant, plan.start, plan.start)
+def _deploy(
+    access: Access, plan: Plan, folder: Path | None, options: DeployOptions, tell: Tell, failed: list[str]
+) -> DeployResult:
+    result = DeployResult(plan.tenant, plan.start, plan.start)
     if plan.action in glance.QUIET:
         result = glance.result_of(plan, tell)
     else:
@@ -89,23 +79,29 @@ def _deploy(access: Access, plan: Plan, folder: Path | None, options: Options, t
 
 
 def _run(
-    access: Access, plan: Plan, folder: Path, options: Options, tell: Tell, result: Result, mend: bool = True
+    access: Access,
+    plan: Plan,
+    folder: Path,
+    options: DeployOptions,
+    tell: Tell,
+    result: DeployResult,
+    mend: bool = True,
 ) -> None:
     _Deploy(access, plan, folder, options, tell, result, mend).run()
 
 
 @dataclass
-class _Deploy:
+class _Deploy(Pipeline):
     """The deploy of one tenant."""
 
+    kind = "deploy"
     access: Access
     plan: Plan
     folder: Path
-    options: Options
+    options: DeployOptions
     tell: Tell
-    result: Result
-    mend: bool
-    """Whether grants are looked after here: for what is new in the schema."""
+    result: DeployResult
+    mend: bool = True
     stages: dict[str, float] = field(default_factory=dict)
     stage: Stage = "lock"
     before: str = ""
@@ -116,27 +112,10 @@ class _Deploy:
     def __post_init__(self) -> None:
         self.waits = Waits(self.access, self.plan.tenant, self.tell)
 
-    def run(self) -> None:
-        began = time.monotonic()
-        try:
-            with locks.tenant_lock(self.access, self.plan.tenant, "deploy", self.tell, self.options.wait) as lock:
-                self._again()
-                if self.plan.to_do:
-                    try:
-                        with revisions.loaded(self.access, self.folder) as self.access:
-                            self._deploy(lock)
-                    except BaseException as cause:
-                        with suppress(postgres.DatabaseError):
-                            self._record(cause)
-                        raise
-                    self._record(None)
-        except (TenantsError, postgres.DatabaseError) as cause:
-            error = postgres.failed(cause)
-            self.result.outcome, self.result.error = "failed", error
-            error.data = error.data or self._left()
-            self.tell(Event(self.plan.tenant, self.stage, f"FAILED: {error.message}", failed=True))
-        finally:
-            self.result.seconds = round(time.monotonic() - began, 3)
+    @contextmanager
+    def _prepared(self) -> Iterator[None]:
+        with revisions.loaded(self.access, self.folder) as self.access:
+            yield
 
     def _left(self) -> str:
         """What is to be said of the schema where nobody could look: its connection ended, say."""
@@ -157,28 +136,12 @@ class _Deploy:
         self.plan = found
         self.result.start = self.result.end = found.start
 
-    def _deploy(self, lock: locks.Lock) -> None:
-        access, name = self.access, self.plan.tenant
+    def _begin(self) -> None:
         self._look()
         if self.plan.action is Action.CREATE:
             with self._stage("create"):
-                provision.create(access, name, self.plan.project, self.tell, with_login=False)
+                provision.create(self.access, self.plan.tenant, self.plan.project, self.tell, with_login=False)
                 self.result.created = True
-        with access.acting_as(name) as url:
-            if not self.plan.empty and not self.options.no_snapshot:
-                with self._stage("snapshot"):
-                    manifest = self._snapshot(url)
-                if self.options.rehearse:
-                    with self._stage("rehearse"):
-                        self._rehearse(url, manifest)
-            lock.check()
-            elsewhere = self._elsewhere()
-            with self._stage("migrate"):
-                self._migrate(url)
-            with self._stage("prove"):
-                self._prove(elsewhere)
-        if self.mend and not access.own:  # grants for the app's own role and for readers, on what is new
-            audit.mend(access, name)
 
     def _look(self) -> None:
         self.stage, policy = "plan", self.options.incompatible
@@ -187,38 +150,11 @@ class _Deploy:
         if refusal := compatibility.refusal(self.plan, policy, found):
             raise refusal
 
-    @contextmanager
-    def _stage(self, stage: Stage) -> Iterator[None]:
-        self.stage, began = stage, time.monotonic()
-        try:
-            yield
-        finally:
-            self.stages[stage] = time.monotonic() - began
+    def _untouched(self) -> str:
+        return f"untouched, at {self.plan.start or 'nothing yet'}"
 
-    def _snapshot(self, url: DatabaseUrl) -> Manifest:
-        try:
-            entry = self.access.entry(self.plan.tenant)
-            manifest = snapshots.take(self.access, url, entry, "deploy", self.tell)
-        except TenantsError as error:
-            error.data = f"untouched, at {self.plan.start or 'nothing yet'}: not migrated without a snapshot"
-            if not isinstance(error, SnapshotError):  # no store is set, say
-                raise SnapshotError(error.message, next=error.next, data=error.data) from None
-            raise
-        self.result.snapshot = manifest.id
-        return manifest
-
-    def _rehearse(self, url: DatabaseUrl, manifest: Manifest) -> None:
-        access, plan = self.access, self.plan
-        limit, timeout = self.options.rehearsal_limit, self.options.rehearsal_timeout or self.options.timeout
-        if limit is not None and manifest.raw_size > limit:
-            why = f"the snapshot holds {size(manifest.raw_size)}, and the limit is {size(limit)}"
-        else:
-            try:
-                self.seen = rehearse.rehearse(access, plan, self.folder, url, manifest, self.tell, timeout=timeout)
-                return
-            except Refused as error:  # no right to make a database, no room for one, none that was prepared
-                why = error.message
-        self.tell(Event(plan.tenant, "rehearse", f"skipped: {why}"))
+    def _on_a_copy(self, url: DatabaseUrl, manifest: Manifest | None, timeout: float) -> None:
+        self.seen = rehearse.rehearse(self.access, self.plan, self.folder, url, manifest, self.tell, timeout=timeout)
 
     def _notice(self, kind: str, text: str) -> None:
         name = self.plan.tenant
@@ -312,47 +248,9 @@ class _Deploy:
             raise seen.trouble
         return seen.current
 
-    def _fingerprint(self) -> str:
-        return str(postgres.scalar(self.access.connection, "fingerprint", schema=quoted(self.plan.tenant)))
-
-    def _elsewhere(self) -> set[str]:
-        found = postgres.rows(self.access.connection, "owned_elsewhere", tenant=self.plan.tenant)
-        return {printable(f"{row['type']} {row['identity']}") for row in found}
-
-    def _prove(self, known: set[str]) -> None:
-        """From a fresh connection: the head is in the tenant's schema, and nothing new of it lies elsewhere."""
+    def _arrived(self) -> str:
         with postgres.connect(self.access.settings.database, "tenants prove") as connection:
             heads = postgres.read_heads(connection, self.plan.tenant)
         if heads != (self.plan.target,):
             raise MigrationError(f"the schema is at {'+'.join(heads) or 'nothing'}, and not at {self.plan.target}")
-        if strays := sorted(self._elsewhere() - known):
-            raise MigrationError(
-                f"the migration made something outside of schema {self.plan.tenant}: {', '.join(strays[:5])}",
-                data=f"migrated to {self.plan.target}",
-                next=f"drop it, as the tenant: {strays[0]}",
-            )
-        self.tell(
-            Event(self.plan.tenant, "prove", f"{self.plan.target} in schema {self.plan.tenant}, nothing elsewhere")
-        )
-
-    def _record(self, failure: BaseException | None) -> None:
-        """Into the catalog, whatever became of it. Where nothing was tried there is nothing to record."""
-        if not self.stages:
-            return
-        result = self.result
-        records.add(
-            self.access.connection,
-            Record(
-                self.plan.tenant,
-                self.plan.project,
-                "deploy",
-                self.plan.current,
-                tuple(result.end.split("+")) if result.end else (),
-                result.applied,
-                "failed" if failure else "migrated",
-                self.stages,
-                git_rev=self.access.settings.git_rev,
-                snapshot=result.snapshot,
-                error=str(failure)[:2000] if failure else None,
-            ),
-        )
+        return f"{self.plan.target} in schema {self.plan.tenant}"

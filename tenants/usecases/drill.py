@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from tenants.core import manifest as manifests
 from tenants.core.contents import Contents
 from tenants.core.errors import AlreadyThere, ProgramError, SnapshotError, StorageError, UsageError
-from tenants.core.events import Event, Tell
+from tenants.core.events import Event, Tell, watched
 from tenants.core.manifest import Manifest
 from tenants.core.names import EXTENSIONS_SCHEMA
 from tenants.core.units import counted, seconds
@@ -65,11 +65,12 @@ def drill(
     began = time.monotonic()
     client = programs.find(os.environ.get("PATH", ""), access.me.version // 10000)
     was, extensions = archives.Text(), dict.fromkeys(manifest.extensions, EXTENSIONS_SCHEMA)
+    pieces = archives.archive(store, manifest, access.settings.identity)
     with scratch.database(access, name, extensions, needs=manifest.raw_size * scratch.ROOM) as url:
         try:
             archives.replay(
                 client,
-                archives.archive(store, manifest, access.settings.identity),
+                watched(pieces, tell, name, "drill", "restored", manifest.raw_size),
                 url,
                 access.me.version,
                 options=["--no-owner", "--no-acl"],

@@ -16,7 +16,7 @@ from pathlib import Path
 from tenants.core.errors import TenantsError
 from tenants.core.events import Event, Tell
 from tenants.core.plan import Plan
-from tenants.core.results import Options, Result
+from tenants.core.results import DeployOptions, DeployResult
 from tenants.core.settings import Settings
 from tenants.core.units import counted
 from tenants.edges import postgres, workers
@@ -34,11 +34,11 @@ AT_ONCE = 50
 """Tenants whose grants are looked after together: the rules of the audit take as long for one."""
 
 
-Run = Callable[[Access, Plan, Path, Options, Tell, Result, bool], None]
+Run = Callable[[Access, Plan, Path, DeployOptions, Tell, DeployResult, bool], None]
 """The deploy of one tenant; the last one says whether it looks after grants as well."""
 
 
-def fleets(plans: Sequence[Plan], options: Options) -> dict[str, list[Plan]]:
+def fleets(plans: Sequence[Plan], options: DeployOptions) -> dict[str, list[Plan]]:
     """By project, what is to be done for several tenants at once; nothing for projects of few."""
     found: dict[str, list[Plan]] = {}
     for plan in plans:
@@ -49,8 +49,8 @@ def fleets(plans: Sequence[Plan], options: Options) -> dict[str, list[Plan]]:
 
 
 def deploy(
-    access: Access, plans: Sequence[Plan], folder: Path, options: Options, tell: Tell, failed: list[str], run: Run
-) -> dict[str, Result]:
+    access: Access, plans: Sequence[Plan], folder: Path, options: DeployOptions, tell: Tell, failed: list[str], run: Run
+) -> dict[str, DeployResult]:
     """Migrate these tenants, all of one project, each by `run`. What is wrong with one of them is in its result, and
     its name comes to those that have `failed` before."""
     fleet = _Fleet(access, {plan.tenant: plan for plan in plans}, options, tell, failed)
@@ -67,7 +67,7 @@ def deploy(
     for plan in plans:
         if plan.tenant not in fleet.results:
             why = f"not tried, because {failed[-1]} failed"
-            fleet.results[plan.tenant] = Result(plan.tenant, plan.start, plan.start, outcome="skipped", why=why)
+            fleet.results[plan.tenant] = DeployResult(plan.tenant, plan.start, plan.start, outcome="skipped", why=why)
     return fleet.results
 
 
@@ -75,10 +75,10 @@ def deploy(
 class _Fleet:
     access: Access
     plans: dict[str, Plan]
-    options: Options
+    options: DeployOptions
     tell: Tell
     failed: list[str]
-    results: dict[str, Result] = field(default_factory=dict)
+    results: dict[str, DeployResult] = field(default_factory=dict)
     unmended: list[str] = field(default_factory=list)
 
     @property
@@ -116,7 +116,7 @@ class _Fleet:
                     idle.append(pipe)
                     self._ended(plan, message)
 
-    def _ended(self, plan: Plan, result: Result) -> None:
+    def _ended(self, plan: Plan, result: DeployResult) -> None:
         self.results[plan.tenant] = result
         if result.outcome == "failed":
             self.failed.append(plan.tenant)
@@ -142,24 +142,24 @@ class _Fleet:
             self.tell(Event(self.plans[names[0]].project, "audit", text, failed=True))
 
 
-def _lost(plan: Plan, ending: Gone) -> Result:
+def _lost(plan: Plan, ending: Gone) -> DeployResult:
     error = TenantsError(
         f"{ending}, maybe because memory ran out",
         data=f"it was at {plan.start or 'nothing yet'}, and may have been migrated since; that is all or nothing:"
         f" tenants plan {plan.tenant}",
         next="push again; with fewer at a time: TENANTS_JOBS=1",
     )
-    return Result(plan.tenant, plan.start, plan.start, outcome="failed", error=error)
+    return DeployResult(plan.tenant, plan.start, plan.start, outcome="failed", error=error)
 
 
-def _work(settings: Settings, folder: Path, options: Options, run: Run) -> workers.Work:
+def _work(settings: Settings, folder: Path, options: DeployOptions, run: Run) -> workers.Work:
     """What a worker does: one tenant after the other, with a connection and a child process of its own."""
 
     def work(pipe: Pipe) -> None:
         with _access(settings, folder) as access:
             while True:
                 plan: Plan = pipe.receive()
-                result = Result(plan.tenant, plan.start, plan.start)
+                result = DeployResult(plan.tenant, plan.start, plan.start)
                 run(access, plan, folder, options, pipe.send, result, False)
                 pipe.send(result)
 

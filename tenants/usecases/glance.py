@@ -16,7 +16,7 @@ from tenants.core.errors import TenantsError
 from tenants.core.events import Event, Tell
 from tenants.core.history import History, ran_after
 from tenants.core.plan import Action, Observed, Plan, assign, decide
-from tenants.core.results import Result
+from tenants.core.results import DeployResult
 from tenants.core.settings import Settings
 from tenants.edges import folder, sandbox
 from tenants.edges.folder import Migrations
@@ -27,7 +27,7 @@ MANY = 10
 QUIET = {Action.NOTHING: "up-to-date", Action.NO_FOLDER: "skipped", Action.SUSPENDED: "skipped"}
 
 
-def nothing_pending(settings: Settings, tell: Tell) -> list[Result] | None:
+def nothing_pending(settings: Settings, tell: Tell) -> list[DeployResult] | None:
     """What became of all tenants, where nothing was to be done; None where it takes a closer look. Writes nothing but
     what a deploy tidies up on this machine."""
     try:
@@ -41,7 +41,7 @@ def nothing_pending(settings: Settings, tell: Tell) -> list[Result] | None:
     sandbox.clear_scratch()
     for plan in plans:
         if plan.unserved:
-            tell(Event(plan.tenant, "plan", plan.unserved))
+            tell(Event(plan.tenant, "plan", plan.unserved, warning=True))
     alike = Counter((plan.project, str(plan)) for plan in plans)
     for (project, words), count in alike.items():
         if count > MANY:
@@ -50,10 +50,10 @@ def nothing_pending(settings: Settings, tell: Tell) -> list[Result] | None:
     return [result_of(plan, tell if plan.tenant in few else lambda _: None) for plan in plans]
 
 
-def result_of(plan: Plan, tell: Tell) -> Result:
+def result_of(plan: Plan, tell: Tell) -> DeployResult:
     """Of a plan that there is nothing to do for."""
     tell(Event(plan.tenant, "plan", str(plan)))
-    result = Result(plan.tenant, plan.start, plan.start, outcome=QUIET[plan.action])
+    result = DeployResult(plan.tenant, plan.start, plan.start, outcome=QUIET[plan.action])
     if plan.action is Action.NO_FOLDER:
         result.why = f"no folder {plan.project} here"
     elif plan.action is Action.SUSPENDED:

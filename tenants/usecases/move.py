@@ -45,7 +45,7 @@ def move(access: Access, name: str, to: DatabaseUrl, tell: Tell, *, wait: float)
         catalog.ensure(there.connection)
         if catalog.server(there.connection) == catalog.server(access.connection):
             raise Refused("that is the very database that it is in", next="--to is to name another one")
-        here = postgres.rows(there.connection, "schemas", names=[name])[0]
+        here = postgres.schemas(there.connection, [name])[0]
         if here["exists"] and not here["empty"]:
             raise Refused(f"{to.where} has a schema {name} that holds something", next="drop it there first")
         provision.create(

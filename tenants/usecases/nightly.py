@@ -99,7 +99,7 @@ def _bad_night(access: Access, report: Report) -> tuple[str, str]:
 def _one(access: Access, entry: Entry, lock: locks.Lock, tell: Tell, report: Report) -> None:
     roles.clean_up(access.connection, access.me, entry.name, access.settings.database)
     roles.clear_visitors(access.connection, access.me, entry.name, access.settings.database)
-    found = postgres.rows(access.connection, "schemas", names=[entry.name])[0]
+    found = postgres.schemas(access.connection, [entry.name])[0]
     if not found["exists"]:
         raise TenantsError(
             f"schema {entry.name} is gone, though the catalog knows the tenant", next=f"tenants restore {entry.name}"

@@ -55,7 +55,7 @@ def create(
             roles.make_owner(connection, me, name)
             catalog.add_tenant(connection, name, project or name)
             changed += [f"schema {name}", f"role {name}"]
-        elif not postgres.rows(connection, "schemas", names=[name])[0]["exists"]:
+        elif not postgres.schemas(connection, [name])[0]["exists"]:
             roles.make_schema(connection, name)
             changed.append(f"schema {name}")
         changed += _want(access, name, limits, app_role)
@@ -177,7 +177,7 @@ def drop(access: Access, name: str, tell: Tell, *, no_snapshot: bool = False, wa
 
 def _drop(access: Access, entry: Entry, lock: locks.Lock, tell: Tell, *, no_snapshot: bool) -> str | None:
     name, connection = entry.name, access.connection
-    found = postgres.rows(connection, "schemas", names=[name])[0]
+    found = postgres.schemas(connection, [name])[0]
     snapshot = None
     if not found["empty"] and found["exists"] and not no_snapshot:
         with access.acting_as(name) as url:

@@ -56,7 +56,7 @@ def prune(access: Access, name: str, tell: Tell, *, dry_run: bool = False) -> Pr
             f"a manifest of {name} cannot be read, and may name any archive: nothing is pruned",
             next=f"see which: tenants snapshots {name}",
         )
-    schema = postgres.rows(access.connection, "schemas", names=[name])[0]
+    schema = postgres.schemas(access.connection, [name])[0]
     if found and found[-1].rows and (not schema["exists"] or schema["empty"]):
         gone = "is empty" if schema["exists"] else "is gone"
         raise StateError(

@@ -94,7 +94,7 @@ def recover(access: Access, server: str | None, names: Sequence[str], tell: Tell
 
 
 def _one(access: Access, name: str, manifest: Manifest, tell: Tell) -> Created:
-    here = postgres.rows(access.connection, "schemas", names=[name])[0]
+    here = postgres.schemas(access.connection, [name])[0]
     if here["exists"] and not here["empty"]:
         raise Refused(f"schema {name} is here and holds something", next=f"tenants restore {name} {manifest.id}")
     limits = limits_of(manifest)

@@ -16,7 +16,7 @@ from pathlib import Path
 from tenants.core.contents import Contents
 from tenants.core.effects import Effects
 from tenants.core.errors import ProgramError, Refused, SnapshotError, TenantsError, WrongIdentity
-from tenants.core.events import Event, Tell
+from tenants.core.events import Event, Tell, unheard, watched
 from tenants.core.manifest import Manifest
 from tenants.core.names import EXTENSIONS_SCHEMA, quoted
 from tenants.core.plan import Plan
@@ -41,8 +41,9 @@ def rehearse(
     Raises RevisionFailed if a revision does, SnapshotError if the copy cannot be made, and Refused if none may be.
     """
     name, began = plan.tenant, time.monotonic()
-    with _copy(access, plan, url, manifest, timeout) as copy:
-        copied = time.monotonic() - began
+    with copied(access, plan, url, manifest, timeout, tell) as copy:
+        made = time.monotonic() - began
+        tell(Event(name, "rehearse", "the revisions run on the copy …", live=True))
         ran = _run_on(
             access,
             plan,
@@ -55,8 +56,8 @@ def rehearse(
     for line in _told(plan, ran.effects):
         tell(Event(name, "rehearse", line))
     words = f"{counted(len(plan.pending), 'revision')} passed on a copy"
-    took = seconds(time.monotonic() - began - copied)
-    tell(Event(name, "rehearse", f"{words} in {took}, made in {seconds(copied)}"))
+    took = seconds(time.monotonic() - began - made)
+    tell(Event(name, "rehearse", f"{words} in {took}, made in {seconds(made)}"))
     return ran.effects
 
 
@@ -92,7 +93,7 @@ def loses(access: Access, plan: Plan, folder: Path, url: DatabaseUrl, *, timeout
     now, and run again, and whatever is not the same then has been lost. Nothing of the tenant is touched. Raises what
     `rehearse` does."""
     client = programs.find(os.environ.get("PATH", ""), access.me.version // 10000)
-    with _copy(access, plan, url, None, timeout) as copy:
+    with copied(access, plan, url, None, timeout) as copy:
 
         def inside() -> Mapping[str, Contents]:
             with scratch.past_policies(access, copy):
@@ -111,11 +112,20 @@ def loses(access: Access, plan: Plan, folder: Path, url: DatabaseUrl, *, timeout
 
 
 @contextmanager
-def _copy(
-    access: Access, plan: Plan, url: DatabaseUrl, manifest: Manifest | None, timeout: float
+def copied(
+    access: Access,
+    plan: Plan,
+    url: DatabaseUrl,
+    manifest: Manifest | None,
+    timeout: float,
+    tell: Tell = unheard,
+    *,
+    without: str | None = None,
 ) -> Iterator[DatabaseUrl]:
-    """A copy of the snapshot, or of what `url` reads now, in a scratch database; its role may do what a tenant may."""
+    """A copy of the snapshot, or of what `url` reads now, in a scratch database; its role may do what a tenant may.
+    `without` is how to go without it."""
     name = plan.tenant
+    without = without or f"tenants deploy {name} {WITHOUT}"
     client = programs.find(os.environ.get("PATH", ""), access.me.version // 10000)
     identity = access.settings.identity
     extensions = {row["name"]: EXTENSIONS_SCHEMA for row in postgres.rows(access.connection, "extensions")}
@@ -132,6 +142,7 @@ def _copy(
             pieces = archives.archive(require_store(access.settings), manifest, identity)
         else:
             pieces = archives.dumping(client, reading, name)
+        pieces = watched(pieces, tell, name, "rehearse", "copied", manifest.raw_size if manifest else None)
         options = ["--no-owner", "--no-acl"]
         try:
             try:
@@ -143,10 +154,10 @@ def _copy(
             raise SnapshotError(
                 f"no copy of {name} could be made to rehearse on: {error.message}",
                 data=_untouched(plan),
-                next=f"prove its snapshots: tenants drill {name}   (or go without: tenants deploy {name} {WITHOUT})"
+                next=f"prove its snapshots: tenants drill {name}   (or go without: {without})"
                 if not access.own
                 else f"tenants create {name} --rehearsal, with the admin's URL, if an extension is missed there; or go"
-                f" without: tenants deploy {WITHOUT}",
+                f" without: {without}",
             ) from None
         if not access.own:
             scratch.as_a_tenant(access, copy)
@@ -156,13 +167,18 @@ def _copy(
 def _run_on(access: Access, plan: Plan, copy: DatabaseUrl, timeout: float, run: Callable[[], Ran]) -> Ran:
     """Run project code on the copy, to its end and that of all its sessions. Raises what went wrong."""
     ran = run()
+    end_sessions(access, copy)
+    if ran.code != 0:
+        raise _on_the_copy(plan, revisions.failure(ran, seconds=timeout))
+    return ran
+
+
+def end_sessions(access: Access, copy: DatabaseUrl) -> None:
+    """End all sessions in the copy, and return when they are gone."""
     if access.own:
         room.end_sessions(copy)
     else:
         postgres.end_sessions(access.connection, [copy.user])
-    if ran.code != 0:
-        raise _on_the_copy(plan, revisions.failure(ran, seconds=timeout))
-    return ran
 
 
 def _on_the_copy(plan: Plan, failure: TenantsError) -> TenantsError:

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from tenants.core.errors import ProgramError, Refused, SnapshotError, TenantsError
-from tenants.core.events import Event, Tell
+from tenants.core.events import Event, Tell, watched
 from tenants.core.manifest import Manifest
 from tenants.core.names import aside_name, check_name, printable, quoted
 from tenants.core.settings import DatabaseUrl
@@ -62,6 +62,8 @@ class Source:
     snapshot: str | None = None
     grantees: tuple[str, ...] = ()
     """Roles that it grants something to."""
+    size: int | None = None
+    """Bytes of the archive, where that is known."""
 
     @property
     def revision(self) -> str:
@@ -105,6 +107,7 @@ def of_snapshot(access: Access, store: Store, manifest: Manifest) -> Source:
         heads=manifest.heads,
         snapshot=manifest.id,
         grantees=manifest.grantees,
+        size=manifest.raw_size,
     )
 
 
@@ -127,13 +130,13 @@ def put_back(
             next=f"when the app has its own URL: tenants adopt {name} --finish   (or: tenants adopt {name} --undo)",
         )
     tell(Event(name, "restore", f"checking {source.what}: {source.revision}"))
-    listing = _listing(client, source, name)
-    before = postgres.rows(access.connection, "schemas", names=[name])[0]
+    listing = _listing(client, source, name, tell)
+    before = postgres.schemas(access.connection, [name])[0]
     held = bool(before["exists"] and not before["empty"])
     heads_before = access.observe([entry])[0].current
     if held:
         for told in foretold(access, name):
-            tell(Event(name, "restore", told))
+            tell(Event(name, "restore", told, warning=True))
     with access.acting_as(name) as url:
         undo = snapshots.take(access, url, entry, kind, tell) if held else None
         lock.check()
@@ -215,14 +218,15 @@ def free_aside(access: Access, name: str) -> str:
     return aside
 
 
-def _listing(client: Programs, source: Source, name: str) -> bytes:
+def _listing(client: Programs, source: Source, name: str, tell: Tell) -> bytes:
     """Read all of the archive once, and make the list of what to restore: all but the schema itself, which the swap
     makes. Raises SnapshotError."""
     with (
         tempfile.TemporaryFile() as complaints,
         programs.start(client, "pg_restore", "--list", stdin=subprocess.PIPE, stderr=complaints) as process,
     ):
-        lines = b"".join(programs.through(process, source.pieces())).splitlines(keepends=True)
+        pieces = watched(source.pieces(), tell, name, "restore", "checked", source.size)
+        lines = b"".join(programs.through(process, pieces)).splitlines(keepends=True)
         if process.wait() != 0:
             complaints.seek(0)
             raise SnapshotError(
@@ -246,7 +250,7 @@ def _replay(
         try:
             archives.replay(
                 client,
-                source.pieces(),
+                watched(source.pieces(), tell, name, "restore", "put back", source.size),
                 url,
                 access.me.version,
                 options=options,

@@ -60,6 +60,27 @@ def upgrade(
     return _migrate(access, plan, folder, url, "upgrade", plan.target, owner, seconds, notice, now_and_then, seen)
 
 
+def compare(
+    access: Access, plan: Plan, url: DatabaseUrl, models: str, *, owner: str | None = None, seconds: float
+) -> Ran:
+    """What the models have that the schema has not, and the other way about. They are the app's own code: it lies where
+    we are, and sees the environment of an app, in which DATABASE_URL is `url`."""
+    here = Path.cwd()
+    request = {
+        "do": "compare",
+        "url": url.text,
+        "owner": owner or plan.tenant,
+        "search_path": roles.search_path(plan.tenant),
+        "key": postgres.lock_key(f"migrates {plan.tenant}"),
+        "lock_ms": postgres.LOCK_MS,
+        "models": models,
+        "path": [str(path) for path in (here, here / "src") if path.is_dir()],
+    }
+    return _run(
+        access, plan, here, request, seconds=seconds, secrets=(url.password, quote(url.password, safe="")), url=url
+    )
+
+
 def downgrade(
     access: Access,
     plan: Plan,
@@ -115,12 +136,13 @@ def _run(
     secrets: Sequence[str] = (),
     notice: Notice = lambda *_: None,
     now_and_then: Callable[[], None] = lambda: None,
+    url: DatabaseUrl | None = None,
 ) -> Ran:
-    surroundings, path = _surroundings(access, folder)
+    surroundings, path = _surroundings(access, folder, url, request.get("path", ()))
     return projectcode.run(
-        {**request, "schema": plan.tenant, "folder": str(folder), "path": path},
+        {"path": path, **request, "schema": plan.tenant, "folder": str(folder)},
         surroundings=surroundings,
-        warm=access.warm,
+        warm=None if url else access.warm,
         seconds=seconds,
         secrets=secrets,
         notice=notice,
@@ -128,21 +150,26 @@ def _run(
     )
 
 
-def _surroundings(access: Access, folder: Path) -> tuple[Surroundings, list[str]]:
+def _surroundings(
+    access: Access, folder: Path, url: DatabaseUrl | None = None, listed: Sequence[str] = ()
+) -> tuple[Surroundings, list[str]]:
     """With a tenant's own URL project code is the app's, and sees the app: its folder and its environment, less the
-    storage's secrets. With the admin's URL it sees its own folder and nothing else."""
+    storage's secrets. With the admin's URL it sees its own folder and nothing else, but for the `url` that is its."""
     own = access.own is not None
     if not own:
         sandbox.require_sound()
-    store = access.settings.store
-    here = [str(Path.cwd())] if own else []
+    here = str(Path.cwd())
+    environment = projectcode.environment_for(access.settings.environment, own=own)
+    if url:
+        environment["DATABASE_URL"] = url.text
     seen = Surroundings(
-        environment=projectcode.environment_for(access.settings.environment, own=own),
-        readable=[str(folder), *here],
-        hidden=[*([store.prefix] if store and store.scheme == "file" else []), *_credentials(access)],
-        folder=here[0] if here else None,
+        environment=environment,
+        readable=[str(folder), *([here] if own else [])],
+        hidden=hidden(access),
+        folder=here if own or url else None,
+        listed=listed if url else (),  # Python looks for modules by the names in a folder
     )
-    return seen, here
+    return seen, [here] if own else []
 
 
 @contextmanager
@@ -160,10 +187,15 @@ def loaded(access: Access, folder: Path) -> Iterator[Access]:
         warm.close()
 
 
-def _credentials(access: Access) -> list[str]:
-    """Files in which boto3 and libpq find secrets that are not for project code."""
+def hidden(access: Access) -> list[str]:
+    """What project code is not to read, wherever it lies: snapshots in a folder, and the files in which boto3 and libpq
+    find secrets."""
+    store = access.settings.store
     named = [access.settings.environment.get(name) for name in _FILES]
-    return [str(Path("~/.aws").expanduser()), str(Path("~/.pgpass").expanduser()), *filter(None, named)]
+    kept = [store.prefix] if store and store.scheme == "file" else []
+    local = [] if access.own else [str(path) for path in Path.cwd().glob(".env*")]
+    home = [str(Path(path).expanduser()) for path in ("~/.aws", "~/.pgpass")]
+    return [*kept, *local, *home, *filter(None, named)]
 
 
 def failure(ran: Ran, *, seconds: float = 0, busy: bool = False) -> MigrationError | Locked:

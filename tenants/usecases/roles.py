@@ -154,6 +154,25 @@ def acting_as(connection: Connection, me: Identity, tenant: str, url: DatabaseUr
             clean_up(connection, me, tenant, url)
 
 
+def settle(connection: Connection, role: str, database: str, tenant: str, lock_seconds: float) -> None:
+    """What the sessions of a role for a moment begin with, whatever opens them: the tenant's search_path, a short
+    patience for locks, and no other limit of time. A role may do so for itself."""
+    settings = {
+        "search_path": postgres.comma(tenant, EXTENSIONS_SCHEMA),
+        "lock_timeout": literal(f"{lock_seconds * 1000:.0f}ms"),
+        "statement_timeout": literal(0),
+        "idle_in_transaction_session_timeout": literal(0),
+    }
+
+    def alter() -> None:
+        with connection.transaction():
+            for name, value in settings.items():
+                statement: LiteralString = "ALTER ROLE {role} IN DATABASE {database} SET {name} = {value}"
+                run(connection, statement, role=role, database=database, name=name, value=value)
+
+    postgres.again_if_concurrent(alter)
+
+
 @contextmanager
 def seeing_all(connection: Connection, me: Identity, tenant: str, url: DatabaseUrl) -> Iterator[DatabaseUrl]:
     """A URL for pg_dump alone, for as long as the block lasts: it reads what the tenant owns, and no policy hides a row

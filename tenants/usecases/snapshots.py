@@ -13,8 +13,9 @@ from typing import IO
 from tenants import __version__
 from tenants.core import manifest as manifests
 from tenants.core.errors import NoSnapshot, SnapshotError, StorageError, Unreadable
-from tenants.core.events import Event, Tell
+from tenants.core.events import Event, Tell, watched
 from tenants.core.manifest import Manifest
+from tenants.core.names import quoted
 from tenants.core.settings import DatabaseUrl
 from tenants.core.units import seconds, size
 from tenants.edges import catalog, postgres, programs
@@ -83,12 +84,16 @@ def take(
         recipients=access.settings.recipients,
     )
 
+    expected: int | None = None
+
     def store_it(reading: DatabaseUrl, unless: Manifest | None) -> tuple[Manifest, str]:
-        return _stored(client, store, manifest, unless, reading, without, tell)
+        return _stored(client, store, manifest, unless, reading, without, tell, expected)
 
     with access.dumping(entry.name, url) if schema is None else nullcontext(url) as reading:
+        last = _last(access, store, manifest)
+        expected = last.raw_size if last else _guess(access, schema or entry.name)
         try:
-            manifest, content = store_it(reading, _last(access, store, manifest))
+            manifest, content = store_it(reading, last)
         except _SpoiledError as error:
             tell(Event(entry.name, "snapshot", f"{error}: what is in it is stored anew"))
             manifest, content = store_it(reading, None)
@@ -119,6 +124,7 @@ def _stored(
     url: DatabaseUrl,
     without: Sequence[tuple[str, str]],
     tell: Tell,
+    expected: int | None,
 ) -> tuple[Manifest, str]:
     """Dump into storage, or find that the archive of the `last` snapshot does, and prove it. Returns the manifest with
     what there is to say of the archive, and the digest of its content. Raises SnapshotError, with nothing left;
@@ -135,6 +141,7 @@ def _stored(
         tell,
         recipients=sealed,
         unless=digest,
+        expected=expected,
     )
     content, tables = sent.text.digest.hexdigest(), sent.text.tally.done()
     manifest = replace(
@@ -152,9 +159,10 @@ def _stored(
         manifest = replace(manifest, archive=last.archive or last.id, **same)
         try:
             if sealed:  # the server cannot look into it
-                archives.read_back(store, manifest)
+                archives.read_back(store, manifest, tell)
             else:
                 pieces = archives.archive(store, manifest, None)
+                pieces = watched(pieces, tell, manifest.tenant, "snapshot", "read back", manifest.raw_size)
                 found = archives.contents(client, manifest.archive or "", pieces).digest.hexdigest()
                 if found != content:
                     raise SnapshotError(f"{store.place(manifest.key)} holds something else than its manifest says")
@@ -162,7 +170,7 @@ def _stored(
             raise _SpoiledError(error.message) from None
         return replace(manifest, verified_at=datetime.now(UTC)), content
     try:
-        archives.read_back(store, manifest)
+        archives.read_back(store, manifest, tell)
     except SnapshotError as error:
         _take_back(store, key)
         error.next = error.next or "push again; if it happens again, the storage is not to be trusted"
@@ -171,6 +179,13 @@ def _stored(
         _take_back(store, key)
         raise
     return replace(manifest, verified_at=datetime.now(UTC)), content
+
+
+def _guess(access: Access, schema: str) -> int | None:
+    """About how many bytes the schema will be in an archive; None where it cannot be told at once."""
+    with suppress(postgres.DatabaseError):
+        return int(postgres.scalar(access.connection, "size_of_rows", schema=quoted(schema))) or None
+    return None
 
 
 def _take_back(store: Store, key: str) -> None:
@@ -245,11 +260,12 @@ def read(store: Store, server: str, tenant: str, id_: str) -> Manifest:
     return Manifest.from_json(data, server=server, tenant=tenant, id=id_)
 
 
-def fetch(access: Access, manifest: Manifest, file: IO[bytes]) -> int:
+def fetch(access: Access, manifest: Manifest, file: IO[bytes], tell: Tell) -> int:
     """Write the archive of the snapshot into the file, as pg_restore takes it. Returns its size in bytes. Raises
     SnapshotError, at the latest before the last piece is written, if it is not what it was."""
     count = 0
-    for piece in archives.archive(require_store(access.settings), manifest, access.settings.identity):
+    pieces = archives.archive(require_store(access.settings), manifest, access.settings.identity)
+    for piece in watched(pieces, tell, manifest.tenant, "fetch", "fetched", manifest.raw_size):
         count += file.write(piece)
     file.flush()
     return count

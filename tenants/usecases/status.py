@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tenants.core import serving
-from tenants.edges import catalog, postgres, sql
+from tenants.core.errors import TenantsError
+from tenants.core.history import History, ran_after
+from tenants.core.plan import Action, Observed, Plan, decide
+from tenants.edges import catalog, folder, postgres, records, sql
 from tenants.usecases import audit
 from tenants.usecases.access import Access
 
@@ -35,13 +39,19 @@ class Status:
     """The last deploy, restore, undo or adoption: kind, outcome, recorded_at, live_at, git_rev."""
     findings: int
     """Of the audit."""
+    growth: dict[str, int | None]
+    """By how many bytes its snapshots, as they are stored, have grown in a `day` and a `week`; None: none is as old."""
+    pending: list[str] | None
+    """The files that a deploy from here would run; None where its project has no folder here."""
+    stop: str | None
+    """Why it would not."""
 
     @property
     def worries(self) -> list[str]:
         """What somebody ought to look at, in words."""
         now, found = datetime.now(UTC), []
-        if self.trouble:
-            found.append(self.trouble)
+        if self.trouble or self.stop:
+            found.append(self.trouble or self.stop or "")
         if self.bytes and now - (self.snapshot_at or self.created_at) > SNAPSHOT_AGE:
             old = "its last snapshot is too old" if self.snapshot_at else "there is no snapshot of it"
             found.append(f"{old}: tenants nightly")
@@ -66,6 +76,7 @@ def status(access: Access) -> list[Status]:
     catalog.ensure(access.connection)
     entries = access.entries()
     seen = {o.tenant: o for o in access.observe(list(entries.values()))} if entries else {}
+    plans = _plans(access, list(seen.values()))
     findings = Counter(finding.tenant for finding in audit.audit(access))
     query = f"{sql.statement('audit_ours')}\n{sql.statement('status')}"
     return [
@@ -81,7 +92,37 @@ def status(access: Access) -> list[Status]:
             proven_at=row["proven_at"],
             deploy={key: row[key] for key in _DEPLOY} if row["kind"] else None,
             findings=findings[row["tenant"]],
+            growth={"day": _whole(row["grown_day"]), "week": _whole(row["grown_week"])},
+            pending=[revision.file for revision in plan.pending] if (plan := plans.get(row["tenant"])) else None,
+            stop=plan.error.message if plan and plan.error else None,
         )
         for row in postgres.dict_rows(access.connection, query)
         if row["tenant"] in entries
     ]
+
+
+def _whole(value: object) -> int | None:
+    return None if value is None else int(str(value))
+
+
+def _plans(access: Access, seen: Sequence[Observed]) -> dict[str, Plan]:
+    """What a deploy from here would do, for those whose project has a folder here that can be read."""
+    try:
+        projects = folder.look(access.settings.migrations).projects
+    except TenantsError:  # here is no folder: this is no place from which anything is deployed
+        return {}
+    runs = records.runs(access.connection, [one.tenant for one in seen])
+    histories: dict[str, History] = {}
+    broken: dict[str, TenantsError] = {}
+    for project in {one.project for one in seen} & set(projects):
+        try:
+            histories[project] = folder.history(projects[project])
+        except TenantsError as error:
+            broken[project] = error
+    plans = {}
+    for one in seen:
+        if why := broken.get(one.project):
+            plans[one.tenant] = Plan(one.tenant, one.project, Action.STOP, error=why)
+        elif history := histories.get(one.project):
+            plans[one.tenant] = decide(replace(one, ran_after=ran_after(runs.get(one.tenant, ()))), history)
+    return plans

@@ -1,8 +1,9 @@
-"""Undo: back to before the last deploy or restore, by the way that loses least.
+"""Undo: back to before the last deploy, run or restore, by the way that loses least.
 
 - After a restore, the schema that it has set aside takes its place again.
 - After a deploy, its revisions are taken back by their own downgrades, where a copy shows that this loses nothing.
-- Else the snapshot that was taken before is put back; what was written since is not in it.
+- Else, and after the command of another tool, the snapshot that was taken before is put back; what was written since is
+  not in it.
 
 What is there now is kept in each case, as a snapshot.
 """
@@ -51,13 +52,12 @@ class Way:
     """Who goes on with the tables that are there now, and whose sessions must connect anew."""
 
     def __str__(self) -> str:
-        what = {"deploy": "deploy", "restore": "restore"}[self.change.kind]
         by = {
             "aside": f"schema {self.source}, which it has set aside, takes its place again",
             "downgrade": f"{' and '.join(reversed(self.change.applied))} taken back by downgrade",
             "snapshot": f"snapshot {self.source} is put back",
         }[self.how]
-        return f"the last {what}, of {self.change.recorded_at:%Y-%m-%d %H:%M}: {by}, at {_heads(self.to)}"
+        return f"the last {self.change.kind}, of {self.change.recorded_at:%Y-%m-%d %H:%M}: {by}, at {_heads(self.to)}"
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,10 @@ def look(
                 told = tuple(restore.foretold(access, name))
                 return Way(name, change, "aside", change.from_heads, change.aside, "", lost, told)
             return _by_snapshot(access, name, url, change, change.before, "")
+        if change.kind == "run":
+            if by == "downgrade":
+                raise Refused("what a command did has no downgrade", next=f"tenants undo {name}")
+            return _by_snapshot(access, name, url, change, change.snapshot, "")
         why = "it was asked for" if by == "snapshot" else _why_not_back(access, name, url, change, tell, timeout)
         if not why:
             return Way(name, change, "downgrade", change.from_heads, None, "", ())

@@ -40,7 +40,7 @@ class Waits:
         this = (words, *(row["pid"] for row in sessions))
         if this not in self._told:
             self._told.add(this)
-            self._tell(Event(self._tenant, "migrate", words + _named(sessions)))
+            self._tell(Event(self._tenant, "migrate", words + _named(sessions), warning=True))
 
 
 def _named(sessions: Sequence[postgres.Row]) -> str:

@@ -17,7 +17,8 @@ def test_it_shows_every_tenant_and_shouts_when_something_is_too_old(place: Place
     done = place.tenants("status", "--check")
     assert done.code == 0, done.said
     lines = done.out.splitlines()
-    assert lines[0].split() == ["TENANT", "SIZE", "REVISION", "LAST", "LIVE", "SNAPSHOT", "PROVEN", "AUDIT"]
+    columns = "TENANT SIZE DAY WEEK REVISION PENDING LAST LIVE SNAPSHOT PROVEN AUDIT"
+    assert lines[0].split() == columns.split()
     assert lines[1].split()[0] == "fruits" and "migrated 0 min ago" in lines[1] and "pears (suspended)" in lines[2]
 
     (fruits, _) = place.tenants("status", "--json").json["tenants"]
@@ -66,3 +67,27 @@ def test_a_tenant_that_no_night_has_ever_looked_after_is_shouted_about(place: Pl
     assert done.code == 3 and "empty" not in done.err, done.said
     assert "fruits: there is no snapshot of it: tenants nightly" in done.err
     assert "fruits: no snapshot of it was ever proven: tenants drill fruits" in done.err
+
+
+def test_it_shows_what_has_grown_what_is_pending_and_what_is_to_be_looked_at_first(place: Place) -> None:
+    for name in ("apples", "fruits", "pears"):
+        place.fruits(name)
+    place.deployed()
+    older = """INSERT INTO tenants.snapshots (id, tenant, created_at, bytes, sha256, verified_at, proven_at)
+               VALUES (%s, 'fruits', now() - %s::interval, %s, repeat('a', 64), now(), now())"""
+    for number, (when, count) in enumerate([("0", 9_000), ("1 hour", 1), ("25 hours", 10_000), ("8 days", 2_000)]):
+        place.database.sql(older, [f"s{number}", when, count])
+    place.colour()
+    place.revision("pears", "0002", "pass", "0001")
+    place.revision("pears", "0002b", "pass", "0001")
+
+    apples, fruits, pears = place.tenants("status", "--json").json["tenants"]
+    assert fruits["growth"] == {"day": -1_000, "week": 7_000} and apples["growth"] == {"day": None, "week": None}
+    assert fruits["pending"] == ["0002_colour.py"] and apples["pending"] == [] and fruits["worries"] == []
+    assert pears["pending"] == [] and "there are 2 heads" in pears["worries"][0], "the others are shown all the same"
+
+    done = place.tenants("status")
+    rows = [line.split()[0] for line in done.out.splitlines()]
+    assert rows == ["TENANT", "pears", "apples", "fruits"] and done.err.startswith("!  pears: ")
+    assert "-1.0 kB  +7.0 kB  0001      1 " in done.out
+    assert place.tenants("status", "--json", TENANTS_MIGRATIONS="elsewhere").json["tenants"][1]["pending"] is None

@@ -112,9 +112,8 @@ def test_processes_are_started_in_few_modules() -> None:
     assert starters == {"tenants.edges.sandbox", "tenants.edges.programs", "tenants.usecases.agent"}
     others = importers("subprocess") - starters
     assert {m for m in others if ring(m) not in ("edges", "usecases")} == set()
-    assert {m for m in others if ring(m) == "edges"} <= {
-        *("tenants.edges.projectcode", "tenants.edges.squawk", "tenants.edges.glance")
-    }
+    pipes = {f"tenants.edges.{name}" for name in ("projectcode", "command", "follow", "squawk", "glance")}
+    assert {m for m in others if ring(m) == "edges"} <= pipes
     for module in others:
         used = {ast.unparse(n) for n in ast.walk(TREES[module]) if isinstance(n, ast.Attribute)}
         constants = {"subprocess.PIPE", "subprocess.DEVNULL", "subprocess.STDOUT", "subprocess.Popen"}
@@ -141,6 +140,11 @@ def test_the_library_never_prints_or_asks() -> None:
             assert called(module) & {"print", "input", "sys.exit", "click.echo"} <= (
                 {"sys.exit"} if module == "tenants.edges.confine" else set()
             )
+
+
+def test_one_module_writes_what_people_see_and_makes_it_harmless() -> None:
+    writers = {m for m in FILES if ring(m) == "cli" and called(m) & {"click.echo", "click.secho", "print"}}
+    assert writers == {"tenants.cli.screen"}
 
 
 @pytest.mark.parametrize("module", sorted(FILES))

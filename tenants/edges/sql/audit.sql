@@ -670,10 +670,19 @@ WHERE r.kind IN ('owner', 'app') AND NOT has_schema_privilege(r.oid, n.oid, 'USA
 -- name: status
 -- Of each tenant what somebody looks at in the morning. No rule; it has their beginning.
 SELECT t.name AS tenant, t.suspended_at, coalesce(z.bytes, 0)::bigint AS bytes, p.snapshot_at, p.proven_at,
-       t.created_at, d.kind, d.outcome, d.recorded_at, d.live_at, d.git_rev
+       t.created_at, d.kind, d.outcome, d.recorded_at, d.live_at, d.git_rev,
+       newest.bytes - day.bytes AS grown_day, newest.bytes - week.bytes AS grown_week
 FROM tenants.tenants t
 LEFT JOIN sizes z ON z.tenant = t.name
 CROSS JOIN LATERAL (SELECT max(p.created_at) AS snapshot_at, max(p.proven_at) AS proven_at FROM tenants.snapshots p
                     WHERE p.tenant = t.name) p
+LEFT JOIN LATERAL (SELECT s.created_at, s.bytes::numeric FROM tenants.snapshots s WHERE s.tenant = t.name
+                   ORDER BY s.created_at DESC LIMIT 1) newest ON true
+LEFT JOIN LATERAL (SELECT s.bytes FROM tenants.snapshots s
+                   WHERE s.tenant = t.name AND s.created_at <= newest.created_at - interval '18 hours'
+                   ORDER BY s.created_at DESC LIMIT 1) day ON true  -- that of the night before, at whatever hour this is
+LEFT JOIN LATERAL (SELECT s.bytes FROM tenants.snapshots s
+                   WHERE s.tenant = t.name AND s.created_at <= newest.created_at - interval '162 hours'
+                   ORDER BY s.created_at DESC LIMIT 1) week ON true
 LEFT JOIN LATERAL (SELECT * FROM tenants.deploys d WHERE d.tenant = t.name ORDER BY d.recorded_at DESC LIMIT 1) d ON true
 ORDER BY t.name

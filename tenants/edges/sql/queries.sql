@@ -22,8 +22,8 @@ FROM pg_roles r
 WHERE r.rolname = current_user;
 
 -- name: schemas
--- For each of the given schemas: is it there, does it hold anything, and is its alembic_version what Alembic makes?
--- `version_fault` is what is wrong with it; it is only read where that is null.
+-- For each of the given schemas: is it there, does it hold anything, and is its version table what its tool makes?
+-- `version_fault` is what is wrong with it; it is only read where that is null. `owned`: whether the schema's owner must own it.
 SELECT wanted.name,
        n.oid IS NOT NULL AS exists,
        pg_get_userbyid(n.nspowner)::text AS owner,
@@ -40,19 +40,19 @@ SELECT wanted.name,
                                           WHEN 'f' THEN 'a foreign table' WHEN 'p' THEN 'a partitioned table'
                                           WHEN 'S' THEN 'a sequence' ELSE 'no table' END
            WHEN c.relpersistence <> 'p' THEN 'it is not a permanent table'
-           WHEN c.relowner <> n.nspowner THEN 'it belongs to ' || pg_get_userbyid(c.relowner)
+           WHEN %(owned)s::boolean AND c.relowner <> n.nspowner THEN 'it belongs to ' || pg_get_userbyid(c.relowner)
            WHEN c.relrowsecurity OR c.relforcerowsecurity THEN 'it has row level security'
            WHEN c.relhasrules THEN 'it has rules'
            WHEN EXISTS (SELECT FROM pg_inherits WHERE inhrelid = c.oid OR inhparent = c.oid) THEN 'it takes part in inheritance'
            WHEN (SELECT array_agg(attname::text) FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped)
-                <> ARRAY['version_num'] THEN 'it has other columns than version_num'
+                <> ARRAY[%(column)s::text] THEN 'it has other columns than ' || %(column)s::text
            WHEN EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
                         AND (atttypid NOT IN ('varchar'::regtype, 'text'::regtype) OR attgenerated <> ''))
-               THEN 'its column version_num is not a plain varchar'
+               THEN 'its column ' || %(column)s::text || ' is not a plain varchar'
        END AS version_fault
 FROM unnest(%(names)s::text[]) AS wanted (name)
 LEFT JOIN pg_namespace n ON n.nspname = wanted.name
-LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'alembic_version'
+LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = %(table)s::text
 ORDER BY wanted.name;
 
 -- name: names_taken
@@ -101,6 +101,24 @@ WITH s AS (SELECT %(schema)s::regnamespace::oid AS oid),
     UNION ALL SELECT 'x' || x.oid || ' ' || x.xmin FROM pg_statistic_ext x, s WHERE x.stxnamespace = s.oid
 )
 SELECT md5(string_agg(part, ',' ORDER BY part)) FROM parts;
+
+-- name: writes
+-- How often rows of each table in a schema were written, as the server counts them, and where each sequence is.
+SELECT c.relname::text AS name,
+       CASE c.relkind
+           WHEN 'S' THEN coalesce(pg_sequence_last_value(c.oid), -1)
+           ELSE pg_stat_get_tuples_inserted(c.oid) + pg_stat_get_tuples_updated(c.oid) + pg_stat_get_tuples_deleted(c.oid)
+       END::text AS count
+FROM pg_class c
+WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('r', 'm', 'S')
+ORDER BY 1;
+
+-- name: transactions
+-- The transactions of this login's other sessions in this database, and the sessions.
+SELECT a.pid, l.virtualtransaction AS transaction
+FROM pg_stat_activity a
+LEFT JOIN pg_locks l ON l.pid = a.pid AND l.locktype = 'virtualxid' AND l.granted
+WHERE a.usename = session_user AND a.datname = current_database() AND a.pid <> pg_backend_pid();
 
 -- name: grantees
 -- Roles other than the owner that something in the schema, or the schema itself, is granted to.
@@ -319,16 +337,25 @@ SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint AS bytes
 FROM pg_class c
 WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('r', 'm');
 
+-- name: size_of_rows
+-- About how many bytes the rows of a schema are. Where a session keeps everybody from looking at a table, it is what
+-- vacuum has noted down.
+SELECT coalesce(sum(CASE WHEN EXISTS (SELECT FROM pg_locks l WHERE l.relation = p.oid AND l.mode = 'AccessExclusiveLock')
+                         THEN greatest(p.relpages, 0) * current_setting('block_size')::bigint
+                         ELSE pg_relation_size(p.oid) END), 0)::bigint AS bytes
+FROM pg_class c JOIN pg_class p ON p.oid IN (c.oid, c.reltoastrelid)
+WHERE c.relnamespace = to_regnamespace(%(schema)s) AND c.relkind = 'r';
+
 -- name: forced
 -- How many tables of a schema have policies that bind their owner as well.
 SELECT count(*) AS count FROM pg_class c
 WHERE c.relnamespace = to_regnamespace(%(schema)s) AND c.relrowsecurity AND c.relforcerowsecurity;
 
 -- name: last_good
--- The last record of each tenant that is not one of a failure.
+-- The last record of each tenant that is not one of a failure, and changed something.
 SELECT d.tenant, d.kind, d.outcome, d.to_heads, d.git_rev, d.recorded_at, d.live_at
 FROM unnest(%(names)s::text[]) AS wanted (name)
-CROSS JOIN LATERAL (SELECT * FROM tenants.deploys WHERE tenant = wanted.name AND outcome <> 'failed'
+CROSS JOIN LATERAL (SELECT * FROM tenants.deploys WHERE tenant = wanted.name AND outcome NOT IN ('failed', 'unchanged')
                     ORDER BY recorded_at DESC LIMIT 1) d;
 
 -- name: glance
@@ -350,7 +377,7 @@ SELECT json_build_object(
     'sound', s.exists AND s.owner = t.name AND s.version_fault IS NULL,
     'last', (SELECT row_to_json(l) FROM (
                 SELECT kind, outcome, to_heads, git_rev, recorded_at, live_at FROM tenants.deploys
-                WHERE tenant = t.name AND outcome <> 'failed' ORDER BY recorded_at DESC LIMIT 1) l),
+                WHERE tenant = t.name AND outcome NOT IN ('failed', 'unchanged') ORDER BY recorded_at DESC LIMIT 1) l),
     'ran', (SELECT json_agg(json_build_array(from_heads, applied) ORDER BY recorded_at) FROM tenants.deploys
             WHERE :order AND tenant = t.name AND cardinality(applied) > 0))
 FROM tenants.tenants t JOIN (schemas) s ON s.name = t.name ORDER BY t.name;
@@ -360,3 +387,13 @@ SELECT 'BEGIN READ ONLY; SET LOCAL row_security = off; SET LOCAL lock_timeout = 
 FROM (SELECT *, row_number() OVER (ORDER BY name) / 250 AS batch FROM (schemas) found
       WHERE versioned AND version_fault IS NULL) s
 GROUP BY batch ORDER BY batch \gexec
+
+-- name: trusting_rules
+-- Lines of pg_hba.conf that let somebody in over a network without a password. A superuser may read them.
+SELECT line_number AS line, array_to_string(user_name, ', ') AS users, address
+FROM pg_hba_file_rules
+WHERE auth_method = 'trust' AND type LIKE 'host%' AND address NOT IN ('127.0.0.1', '::1', 'samehost', 'localhost')
+ORDER BY line_number;
+
+-- name: may_make_databases
+SELECT rolcreatedb FROM pg_roles WHERE rolname = current_user;

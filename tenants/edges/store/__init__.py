@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Protocol
 
 from tenants.core.errors import SettingsError
-from tenants.core.settings import Settings
+from tenants.core.settings import Settings, StoreUrl
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,20 @@ class Store(Protocol):
     def delete(self, key: str) -> None:
         """Remove the object; nothing if there is none."""
 
+    def clock(self) -> datetime | None:
+        """What time it is there; None where it has no clock of its own."""
+
     def abort_unfinished(self, prefix: str) -> int:
         """Drop the unfinished objects below `prefix`, those of runs that were killed. Returns how many there were."""
 
 
 def open_store(settings: Settings) -> Store | None:
     """The store that TENANTS_STORE names; None if it names none."""
-    target = settings.store
-    if target is None:
-        return None
+    return at(settings.store) if settings.store else None
+
+
+def at(target: StoreUrl) -> Store:
+    """The store of that place. It is not asked anything yet."""
     if target.scheme == "file":
         from tenants.edges.store.folder import Folder
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -131,6 +133,15 @@ class S3:
         with self._speaking(key):
             self._client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
 
+    def clock(self) -> datetime | None:
+        with self._speaking(""):
+            answer = self._client.list_objects_v2(Bucket=self.bucket, Prefix=self.prefix, MaxKeys=1)
+        said = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        try:
+            return parsedate_to_datetime(said) if said else None
+        except ValueError:
+            return None
+
     def abort_unfinished(self, prefix: str) -> int:
         with self._speaking(prefix):
             count = 0
@@ -189,6 +200,11 @@ class S3:
             return StorageError(
                 f"{self._endpoint} does not accept the credentials ({printable(code)})",
                 next="check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+            )
+        if code == "RequestTimeTooSkewed":
+            return StorageError(
+                f"{self._endpoint} refuses us since its clock and ours are too far apart",
+                next="let this machine's clock be set by NTP: timedatectl set-ntp true",
             )
         if code == "ObjectLockedByBucketPolicy":
             return StorageError(

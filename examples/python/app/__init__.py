@@ -1,0 +1,1 @@
+"""Notes, by way of HTTP."""
