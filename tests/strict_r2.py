@@ -125,13 +125,13 @@ class Switchboard:
 
 
 @contextmanager
-def running() -> Iterator[str]:
-    """The endpoint of a server of one's own."""
-    command = [sys.executable, "-W", "ignore", __file__]
+def running(address: str = "127.0.0.1") -> Iterator[str]:
+    """The endpoint of a server of one's own, which listens at that address alone."""
+    command = [sys.executable, "-W", "ignore", __file__, address]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             assert process.stdout
-            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+            yield f"http://{address}:{int(process.stdout.readline())}"
         finally:
             process.terminate()
 
@@ -402,7 +402,7 @@ def main() -> None:
             pass
 
     application = R2(DomainDispatcherApplication(create_backend_app))
-    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
+    server = make_server(sys.argv[1], 0, application, threaded=True, request_handler=Quiet)
     print(server.port, flush=True)
     server.serve_forever()
 

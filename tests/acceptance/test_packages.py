@@ -105,7 +105,7 @@ def test_a_release_can_be_made_in_any_clone(tmp_path: Path) -> None:
     out = run(clone / "hooks" / "release", folder=clone, **somebody)
     assert "branch plugin" in out and run("git", "show", "plugin:marker", folder=clone) == "plugin"
     assert "hooks" not in run("git", "ls-tree", "--name-only", "plugin", folder=clone).split()
-    (archive,) = (clone / "dist").glob("*buildpack*.tar.gz")
+    (archive,) = (clone / "dist").glob("*buildpack*.tgz")
     with tarfile.open(archive) as tar:
         assert "marker" in tar.getnames()
     assert len(list((clone / "dist").glob("*.whl"))) == 1
