@@ -5,14 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test torture bench bench-memory bench-restore bench-stalls check docs site release format lint types clean
+.PHONY: help demo test torture bench bench-deploys bench-memory bench-restore bench-stalls check docs site release format lint types clean
 
 help:
 	@echo "make demo    the main job, on a PostgreSQL of its own"
 	@echo "make test    all tests, with a PostgreSQL and an S3 that they start themselves"
 	@echo "make torture kills the commands at hundreds of moments, and looks at what is left; half an hour and more"
 	@echo "make check   format, lint, types, tests"
-	@echo "make bench   memory, disk and waits, of small schemas; docs/performance.md says how to measure large ones"
+	@echo "make bench   times, memory, disk and waits, of small schemas; docs/performance.md says how to measure large ones"
 	@echo "make docs    write docs/security.md anew, from the attacks that the tests try"
 	@echo "make site    build the documentation as a site, in build/site; links are checked"
 	@echo "make release build in dist/ what a release publishes; docs/releasing.md"
@@ -46,7 +46,12 @@ MEGABYTES ?= 30
 ROWS ?= 3000
 TIMES ?= 1
 
-bench: bench-memory bench-restore bench-stalls
+bench: bench-deploys bench-memory bench-restore bench-stalls
+
+TENANTS ?= 20
+
+bench-deploys: $(READY)
+	@$(BIN)/python -m benchmarks.deploys --tenants $(TENANTS) --times $(TIMES)
 
 bench-memory: $(READY)
 	@$(BIN)/python -m benchmarks.memory --gigabytes $(GIGABYTES)

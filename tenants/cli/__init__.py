@@ -11,7 +11,6 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 import click
-import psycopg
 
 from tenants import __version__
 from tenants.cli import faults, render, screen, spoken
@@ -19,7 +18,6 @@ from tenants.core.errors import TenantsError, UsageError
 from tenants.core.names import printable
 from tenants.core.near import did_you_mean
 from tenants.core.settings import mistyped
-from tenants.edges import postgres
 
 EXIT_CODES = """\b
 Exit codes: 0 done, 1 failed inside, 2 usage or configuration, 3 something is pending, or wrong,
@@ -37,13 +35,14 @@ MODULES = {
     "audit": ("audit",),
     "author": ("init", "revision"),
     "completion": ("completion",),
-    "deploy": ("plan", "rehearse", "deploy", "live"),
+    "deploy": ("plan", "rehearse", "live"),
     "doctor": ("doctor",),
     "log": ("log",),
     "provision": (
         *("create", "apply", "login", "rotate", "reader", "extension"),
         *("suspend", "resume", "connect", "list", "show", "drop"),
     ),
+    "push": ("deploy",),
     "recover": ("recover", "move"),
     "run": ("run",),
     "snapshots": ("snapshot", "snapshots", "restore", "fetch", "drill", "prune"),
@@ -132,9 +131,6 @@ def _errors_told(*, as_json: bool, in_a_line: bool) -> Iterator[None]:
     except TenantsError as error:
         _tell(error, as_json=as_json, in_a_line=in_a_line)
         raise _Exit(error.exit_code) from None
-    except psycopg.Error as error:
-        _tell(postgres.failed(error), as_json=as_json, in_a_line=in_a_line)
-        raise _Exit(1) from None
     except click.ClickException as error:
         if as_json:
             _tell(UsageError(error.format_message(), next="tenants --help"), as_json=True, in_a_line=in_a_line)
@@ -147,9 +143,19 @@ def _errors_told(*, as_json: bool, in_a_line: bool) -> Iterator[None]:
         raise _Exit(143 if terminated else 130) from None
     except screen.NobodyReadsError:
         raise _Exit(141) from None
-    except Exception as error:  # noqa: BLE001  # the machine has run out of something, or it is a bug of ours
-        _tell(faults.shortage(error) or faults.bug(error), as_json=as_json, in_a_line=in_a_line)
+    except Exception as error:  # noqa: BLE001  # the driver's, the machine has run out of something, or a bug of ours
+        told = _of_the_driver(error) or faults.shortage(error) or faults.bug(error)
+        _tell(told, as_json=as_json, in_a_line=in_a_line)
         raise _Exit(1) from None
+
+
+def _of_the_driver(error: Exception) -> TenantsError | None:
+    """In words of ours, if it is one of the driver's; where that was not read there is none."""
+    if "psycopg" not in sys.modules:
+        return None
+    from tenants.edges import postgres
+
+    return postgres.failed(error) if isinstance(error, postgres.DatabaseError) else None
 
 
 def _tell(error: TenantsError, *, as_json: bool, in_a_line: bool) -> None:

@@ -1,4 +1,4 @@
-"""plan, rehearse, deploy, live."""
+"""plan, rehearse, live."""
 
 from __future__ import annotations
 
@@ -9,23 +9,18 @@ from typing import Any
 import click
 
 from tenants.cli import options, render
-from tenants.core.compatibility import Policy
 from tenants.core.errors import Pending, TenantsError
 from tenants.core.events import Event
 from tenants.core.names import printable
 from tenants.core.plan import Action, Plan
+from tenants.core.policy import Policy
 from tenants.edges import catalog, postgres
 from tenants.usecases import compatibility, planning, revisions
-from tenants.usecases import deploy as deploys
 from tenants.usecases import live as lives
 from tenants.usecases import rehearse as rehearsals
 from tenants.usecases.access import Access
 from tenants.usecases.compatibility import Findings
-from tenants.usecases.deploy import Options, Result
 from tenants.usecases.rehearse import Rehearsed
-
-NOTHING_YET = """nothing to do: there is no project and no tenant yet
-Next:     add migrations/PROJECT/ with a first revision, and push; or: tenants create NAME"""
 
 
 @click.command()
@@ -49,7 +44,7 @@ def plan(tenant: tuple[str, ...], sql: bool, check: bool, incompatible: Policy |
         answers = [_plan_document(found, texts.get(found.tenant), told.get(found.tenant, ())) for found in survey.plans]
         render.answer({"plans": answers})
     elif not survey.plans:
-        render.say(NOTHING_YET)
+        render.say(render.NOTHING_YET)
     else:
         _show_plans(survey.plans, texts if sql else None, told)
         if incompatible is not Policy.OFF and None in told.values():
@@ -88,15 +83,10 @@ def _plan_document(found: Plan, sql: str | None, told: Findings | None) -> dict[
         "from": found.start,
         "to": found.target if found.pending else found.start,
         "pending": [{"revision": r.id, "file": r.file, "message": r.message} for r in found.pending],
-        "incompatible": _findings(told),
+        "incompatible": render.findings(told),
         "error": found.error.message if found.error else None,
     }
     return {**document, "sql": sql} if sql is not None else document
-
-
-def _findings(found: Findings | None) -> list[dict[str, str | None]] | None:
-    """Null where nobody has looked."""
-    return None if found is None else [finding.document() for finding in found]
 
 
 @click.command()
@@ -138,7 +128,7 @@ def rehearse(tenant: tuple[str, ...], incompatible: Policy | None, timeout: floa
                     "from": found.start,
                     "to": found.target,
                     "outcome": outcome,
-                    "incompatible": _findings(told),
+                    "incompatible": render.findings(told),
                     "error": error.message if error else None,
                     "revisions": [asdict(effects) for effects in seen.effects],
                 }
@@ -148,86 +138,6 @@ def rehearse(tenant: tuple[str, ...], incompatible: Policy | None, timeout: floa
     for error in failed:
         render.fail(error)
     return failed[0].exit_code if failed else 0
-
-
-@click.command()
-@click.argument("tenant", nargs=-1, shell_complete=options.names)
-@options.no_snapshot
-@options.rehearsal
-@options.rehearsal_limit
-@options.rehearsal_timeout
-@options.incompatible
-@options.from_scratch
-@options.timeout_of_migrations
-@options.wait
-@options.as_json
-def deploy(
-    tenant: tuple[str, ...],
-    no_snapshot: bool,
-    rehearsal: bool,
-    rehearsal_limit: int | None,
-    rehearsal_timeout: float | None,
-    incompatible: Policy | None,
-    from_scratch: bool,
-    timeout: float,
-    wait: float,
-    as_json: bool,
-) -> int:
-    """Migrate all tenants with something pending, or those named.
-
-    For each: a snapshot first, then a rehearsal on a copy of it, then all pending revisions in one transaction, in the
-    tenant's own schema as the tenant, then the proof. When anything fails, the schema is as it was and the exit code
-    stops Dokku's deploy.
-    """
-    wanted = Options(
-        no_snapshot=no_snapshot,
-        rehearse=rehearsal,
-        rehearsal_limit=rehearsal_limit,
-        rehearsal_timeout=rehearsal_timeout,
-        incompatible=incompatible,
-        from_scratch=from_scratch,
-        wait=wait,
-        timeout=timeout,
-    )
-    with options.access("deploy") as access:
-        results = deploys.deploy(access, tenant, wanted, render.Progress(tenant))
-    if as_json:
-        render.answer({"deploys": [_document(result) for result in results]})
-    else:
-        for result in results:
-            _show(result)
-        if not results:
-            render.say(NOTHING_YET)
-    failed = [result.error for result in results if result.error]
-    if failed and not as_json:
-        render.fail(failed[-1], lead="", release="the old one goes on serving")
-    return failed[0].exit_code if failed else 0
-
-
-def _document(result: Result) -> dict[str, Any]:
-    error = result.error.message if result.error else result.why or None
-    return {
-        "tenant": result.tenant,
-        "from": result.start,
-        "to": result.end,
-        "applied": list(result.applied),
-        "snapshot": result.snapshot,
-        "outcome": result.outcome,
-        "seconds": result.seconds,
-        "incompatible": _findings(result.incompatible),
-        "error": error if result.outcome in ("failed", "skipped") else None,
-    }
-
-
-def _show(result: Result) -> None:
-    name = result.tenant
-    if result.outcome == "migrated":
-        undo = f" Undo: tenants undo {name}" if result.snapshot else ""
-        render.say(f"{name}   migrated to {result.end} in {result.seconds:.1f} s.{undo}", colour="green")
-    elif result.outcome == "skipped" and result.why.startswith("not tried"):
-        render.say(f"{name}   {result.why}; it is at {result.end or 'nothing yet'}")
-    if result.created and result.outcome != "failed":
-        render.say(f"{name}   has no login yet. The app's DATABASE_URL comes from: tenants login {name}")
 
 
 @click.command()
@@ -256,4 +166,4 @@ def _take_bridges_down(access: Access) -> None:
         render.say(f"{access.own}   views in the place of its tables stay: {why}", err=True)
 
 
-COMMANDS = (plan, rehearse, deploy, live)
+COMMANDS = (plan, rehearse, live)

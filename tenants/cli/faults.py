@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
-import platform
 import re
 import sys
-import traceback
 from contextlib import suppress
 from pathlib import Path
 
@@ -66,13 +64,15 @@ def shortage(error: Exception) -> TenantsError | None:
 
 def bug(error: Exception) -> TenantsError:
     """What is to be said of a bug: what it is, where, in which version. TENANTS_TRACEBACK=1 says the rest."""
+    import traceback  # as good as never
+
     text = "".join(traceback.format_exception(error))
     if os.environ.get(VARIABLE):
         screen.say(without_secrets(text).rstrip(), err=True)
     what = " ".join(without_secrets(f"{type(error).__name__}: {error}").split())
     return TenantsError(
         f"this is a bug in dokku-tenants {__version__}: {what[:500]}\n"
-        f"at {_trail(error)}, with Python {platform.python_version()}",
+        f"at {_trail(error)}, with Python {sys.version.split()[0]}",
         data="each change is one transaction, done or not done at all; to see where things are: tenants status",
         next=f"report these lines; with {VARIABLE}=1 in the environment the command says more",
     )
@@ -80,6 +80,8 @@ def bug(error: Exception) -> TenantsError:
 
 def _trail(error: BaseException) -> str:
     """Where it came from, the innermost step first: files of ours by their place in the package, others by name."""
+    import traceback
+
     steps = []
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         file = Path(frame.filename)

@@ -8,18 +8,19 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tenants.cli import screen
-from tenants.core.compatibility import Policy
 from tenants.core.errors import UsageError
 from tenants.core.near import did_you_mean
-from tenants.core.settings import Settings
+from tenants.core.policy import Policy
+from tenants.core.settings import LOCK_WAIT, MIGRATION_SECONDS, Settings
 from tenants.core.units import bytes_in
-from tenants.edges import postgres
-from tenants.usecases import locks, pipeline
-from tenants.usecases.access import Access, open_access, recognise
+
+if TYPE_CHECKING:
+    from tenants.usecases.access import Access
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document on standard output.")
 
@@ -40,6 +41,9 @@ TAB_SECONDS = 2
 
 def names(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
     """The names of tenants, for a shell that completes one; none where they cannot be had at once, without a word."""
+    from tenants.edges import postgres
+    from tenants.usecases.access import recognise
+
     with suppress(Exception):
         settings = Settings.read(os.environ)
         with postgres.connect(settings.database, "tenants completes", seconds=TAB_SECONDS) as connection:
@@ -50,7 +54,7 @@ def names(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
 wait = click.option(
     "--wait",
     type=click.FloatRange(min=0),
-    default=locks.WAIT,
+    default=LOCK_WAIT,
     show_default=True,
     metavar="SECONDS",
     help="How long to wait for somebody who is at work on the tenant.",
@@ -123,7 +127,7 @@ from_scratch = click.option(
 timeout_of_migrations = click.option(
     "--timeout",
     type=click.FloatRange(min=1),
-    default=pipeline.Options.timeout,
+    default=MIGRATION_SECONDS,
     show_default=True,
     metavar="SECONDS",
     help="How long the migrations of one tenant may take.",
@@ -133,6 +137,8 @@ timeout_of_migrations = click.option(
 @contextmanager
 def access(purpose: str, identity: Path | None = None) -> Iterator[Access]:
     """The settings of the environment, and a connection with them."""
+    from tenants.usecases.access import open_access  # with the driver, which a push may not need
+
     settings = Settings.read(os.environ)
     with open_access(replace(settings, identity=identity or settings.identity), purpose) as opened:
         try:

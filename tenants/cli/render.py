@@ -5,16 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tenants.cli import screen
 from tenants.cli.screen import Progress as Progress
 from tenants.cli.screen import say as say
 from tenants.core.errors import TenantsError
-from tenants.core.manifest import rfc3339
 from tenants.core.names import printable
 
+if TYPE_CHECKING:
+    from tenants.core.compatibility import Finding
+
 INDENT = " " * 10
+
+
+NOTHING_YET = """nothing to do: there is no project and no tenant yet
+Next:     add migrations/PROJECT/ with a first revision, and push; or: tenants create NAME"""
+
+
+def findings(found: Sequence[Finding] | None) -> list[dict[str, str | None]] | None:
+    """Null where nobody has looked."""
+    return None if found is None else [finding.document() for finding in found]
 
 
 def answer(document: dict[str, Any], *, in_a_line: bool = False) -> None:
@@ -23,6 +34,8 @@ def answer(document: dict[str, Any], *, in_a_line: bool = False) -> None:
 
 
 def _plain(value: object) -> object:
+    from tenants.core.manifest import rfc3339
+
     return rfc3339(value) if isinstance(value, datetime) else str(value)
 
 

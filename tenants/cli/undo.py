@@ -11,9 +11,9 @@ import click
 from tenants.cli import options, render
 from tenants.core.errors import UsageError
 from tenants.core.names import check_name
+from tenants.core.results import Options
 from tenants.core.units import seconds
 from tenants.usecases import undo as undos
-from tenants.usecases.deploy import Options
 
 
 @click.command()

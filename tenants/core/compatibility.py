@@ -12,7 +12,6 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from itertools import accumulate
 
 from tenants.core.changes import Change, change_of
@@ -25,12 +24,6 @@ INCLUDED = ("ban-new-write-restriction",)
 
 _SYNTAX = "syntax-error"
 _LENGTH = 80
-
-
-class Policy(StrEnum):
-    OFF = "off"
-    WARN = "warn"
-    STOP = "stop"
 
 
 @dataclass(frozen=True)

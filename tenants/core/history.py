@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
@@ -148,6 +148,11 @@ class History:
             )
         return cls({i: by_id[i] for i in order}, heads[0] if heads else None)
 
+    @property
+    def by_name(self) -> bool:
+        """Whether there are revisions whose place is that of their names: those in SQL."""
+        return any(revision.file.endswith(".sql") for revision in self.revisions.values())
+
     def pending(self, current: Iterable[str]) -> tuple[Revision, ...]:
         """The revisions that lie between `current`, as the schema's version table has it, and the head, in order.
 
@@ -155,6 +160,8 @@ class History:
         """
         applied: set[str] = set()
         todo = list(current)
+        if todo == [self.head]:
+            return ()  # there is one head, so it has everything below it
         labels = {label: r.id for r in self.revisions.values() for label in r.labels}
         while todo:
             revision = self.revisions.get(step := todo.pop())
@@ -172,6 +179,8 @@ class History:
     def nothing_slipped_in(self, pending: Iterable[Revision], ran_after: Mapping[str, str | None]) -> None:
         """Raises StateError for a file whose name has put it before a SQL file that ran without it: it would count as
         applied, and would never run. `ran_after` tells after which revision others ran, as far as that is known."""
+        if not ran_after:
+            return
         ran = {*ran_after, *ran_after.values()}
         waits = {revision.id for revision in pending}
         for id_, revision in self.revisions.items():
@@ -183,6 +192,16 @@ class History:
                     f"{before.file} comes before {revision.file}, which has run already: it would never run",
                     next=f"give {before.file} a name that comes after the others, and push again",
                 )
+
+
+def ran_after(runs: Iterable[tuple[Sequence[str], Sequence[str]]]) -> dict[str, str | None]:
+    """Of each revision that was run: after which one; None for the first in a schema. `runs` are the heads before, and
+    what was applied then, in the order of time."""
+    found: dict[str, str | None] = {}
+    for heads, applied in runs:
+        before = heads[0] if heads else None
+        found.update(zip(applied, [before, *applied], strict=False))
+    return found
 
 
 def _needs(revision: Revision, by_id: Mapping[str, Revision], labels: Mapping[str, str]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from itertools import islice
 
 from tenants.core.names import printable
@@ -16,6 +15,8 @@ _LONGEST, _MOST = 80, 5000
 def near(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> tuple[str, ...]:
     """Those of the known names, three at most, that are like it, the likeliest first; fit to be printed, wherever they
     come from. Never raises."""
+    from difflib import get_close_matches  # most names are known
+
     names = sorted({one for one in islice(known, _MOST) if one and one != name})
     by_sight = {one[:_LONGEST].lower(): one for one in names}
     found = get_close_matches(name[:_LONGEST].lower(), by_sight, MANY, cutoff)

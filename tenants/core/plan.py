@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from tenants.core.errors import MigrationError, StateError, TenantsError
@@ -37,6 +37,8 @@ class Observed:
     """Where the catalog or the bucket says that the schema ought to be."""
     trouble: TenantsError | None = None
     suspended: bool = False
+    unserved: str | None = None
+    """What there is to be told of a release that it was migrated for and that never served, for all we know."""
     ran_after: Mapping[str, str | None] = field(default_factory=dict)
     """Of revisions that deploys have run: after which one; None for the first."""
 
@@ -53,11 +55,18 @@ class Plan:
     pending: tuple[Revision, ...] = ()
     empty: bool = True
     error: TenantsError | None = None
+    unserved: str | None = None
+    """What is to be told of a release that it was migrated for, and that never served."""
 
     @property
     def start(self) -> str | None:
         """Where the schema is, in one word; None for an empty one."""
         return "+".join(self.current) or None
+
+    @property
+    def to_do(self) -> bool:
+        """Whether there is something to be run."""
+        return self.action in (Action.MIGRATE, Action.CREATE)
 
     def __str__(self) -> str:
         match self.action:
@@ -81,7 +90,7 @@ def decide(seen: Observed, folder: History | None, *, from_scratch: bool = False
 
     `from_scratch` accepts that a schema which used to hold something is now empty.
     """
-    plan = Plan(seen.tenant, seen.project, Action.STOP, current=seen.current, empty=seen.empty)
+    plan = Plan(seen.tenant, seen.project, Action.STOP, seen.current, empty=seen.empty, unserved=seen.unserved)
     if folder is None:
         return _with(plan, Action.NO_FOLDER)
     if seen.suspended:
@@ -118,7 +127,7 @@ def _with(
     pending: tuple[Revision, ...] = (),
     error: TenantsError | None = None,
 ) -> Plan:
-    return Plan(plan.tenant, plan.project, action, plan.current, target, pending, plan.empty, error)
+    return replace(plan, action=action, target=target, pending=pending, error=error)
 
 
 def assign(tenants: Mapping[str, str], folders: Mapping[str, History]) -> list[tuple[str, str]]:

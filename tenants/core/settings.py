@@ -15,12 +15,17 @@ from tenants.core.near import near
 STORAGE_SECRETS = ("AWS_", "TENANTS_")
 """What the names of variables begin with that project code never gets to see."""
 
+LOCK_WAIT = 60.0
+"""Seconds that a command waits for its turn, if it is not told otherwise."""
+MIGRATION_SECONDS = 1800.0
+"""That the migrations of one tenant may take."""
+
 VARIABLES = (
     *("TENANTS_STORE", "TENANTS_MIGRATIONS", "TENANTS_SCHEDULE", "TENANTS_KEEP", "TENANTS_KEEP_CHANGES"),
     *("TENANTS_AGE_RECIPIENTS", "TENANTS_AGE_IDENTITY", "TENANTS_DRILL", "TENANTS_HEARTBEAT_URL"),
     *("TENANTS_REHEARSAL", "TENANTS_REHEARSAL_URL", "TENANTS_REHEARSAL_LIMIT", "TENANTS_REHEARSAL_TIMEOUT"),
     *("TENANTS_NOTIFY_URLS", "TENANTS_INCOMPATIBLE", "TENANTS_MOVE_TO", "TENANTS_TRACEBACK"),
-    "TENANTS_CALLED_AS",
+    *("TENANTS_CALLED_AS", "TENANTS_JOBS", "TENANTS_MAX_FAILURES"),
 )
 """All of our own that are read anywhere."""
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from tenants.core.errors import HistoryError
 from tenants.core.history import Revision, parse_revision
-from tenants.core.sqlfile import parse_sql
 
 _KINDS = (".py", ".sql")
 
@@ -27,6 +26,8 @@ def decode(file: str, content: bytes) -> str:
 def revisions(files: Iterable[tuple[str, str]]) -> list[Revision]:
     """The revisions in files of these names and texts. A Python file says what it follows; a SQL file follows the one
     before it by name, of whichever kind. Raises HistoryError."""
+    from tenants.core.sqlfile import parse_sql  # it takes a while to be read, and a push may not need it
+
     found: list[Revision] = []
     for file, text in sorted(files):
         if file.endswith(".sql"):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from weakref import WeakSet
 
 from tenants.core.adoption import Adoption
 from tenants.core.errors import Refused
@@ -42,8 +43,14 @@ class Entry:
     """Since when its logins are shut out; None if they are not."""
 
 
+_current = WeakSet[Connection]()
+"""Sessions that have seen the catalog at this program's version: it goes no further while they last."""
+
+
 def version(connection: Connection) -> int:
     """The step that the catalog is at; 0 when there is none. Raises Refused if schema `tenants` is not ours."""
+    if connection in _current:
+        return len(catalog_steps())
     identity = postgres.identify(connection)
     if not identity.catalog:
         if identity.catalog_schema:
@@ -65,6 +72,8 @@ def version(connection: Connection) -> int:
             f"the catalog is at version {found}, and this program knows {len(catalog_steps())}",
             next="update dokku-tenants",
         )
+    if found == len(catalog_steps()):
+        _current.add(connection)
     return found
 
 
@@ -108,12 +117,11 @@ def server(connection: Connection) -> str:
     return str(row[0])
 
 
-def entries(connection: Connection) -> dict[str, Entry]:
-    """All tenants that this connection may see, by name, with their logins where it may see those."""
-    return {
-        row["name"]: _entry(row)
-        for row in postgres.dict_rows(connection, "SELECT * FROM tenants.tenants ORDER BY name")
-    }
+def entries(connection: Connection, names: Sequence[str] | None = None) -> dict[str, Entry]:
+    """The tenants that this connection may see, all or those named, by name."""
+    query = "SELECT * FROM tenants.tenants WHERE %s OR name = ANY(%s) ORDER BY name"
+    found = postgres.dict_rows(connection, query, [names is None, list(names or ())])
+    return {row["name"]: _entry(row) for row in found}
 
 
 def _entry(row: dict[str, Any]) -> Entry:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tenants.core import sources
-from tenants.core.errors import HistoryError, SettingsError, UsageError
+from tenants.core.errors import HistoryError, Refused, SettingsError, UsageError
 from tenants.core.history import History
 from tenants.core.names import check_name
+from tenants.core.near import did_you_mean
+from tenants.core.scan import scan
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,8 @@ def look(folder: Path) -> Migrations:
 
 def _within(root: Path, folder: Path) -> Path:
     """What lies elsewhere on this machine is not what was pushed, and is not shown to project code."""
-    for path in (folder, *_revision_files(folder)):
-        if not path.resolve().is_relative_to(root.resolve()):
+    for path in (folder, *(folder / name for name in _revision_files(folder))):
+        if (path.is_symlink() or path is folder) and not path.resolve().is_relative_to(root.resolve()):
             raise UsageError(f"{path} is a link that leads out of {root}", next="put what it leads to in its place")
     return folder
 
@@ -50,23 +54,61 @@ def _revisions_in(folder: Path) -> Path | None:
     return next((f for f in (folder / "versions", folder) if f.is_dir() and _revision_files(f)), None)
 
 
-def _revision_files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if sources.is_revision(file.name) and file.is_file())
+def _revision_files(folder: Path) -> list[str]:
+    """Their names."""
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if sources.is_revision(entry.name) and entry.is_file())
 
 
-def texts(folder: Path) -> list[tuple[str, str]]:
-    """The names and texts of the revisions of one project. Raises HistoryError."""
-    texts = []
-    for file in _revision_files(folder):
-        try:
-            content = file.read_bytes()
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise HistoryError(f"{file.name}: cannot be read: {reason}", next="check its permissions") from None
-        texts.append((file.name, sources.decode(file.name, content)))
-    return texts
+def divided(found: Migrations, own: tuple[str, str] | None) -> Mapping[str, Path]:
+    """The folders by project: all of them for the admin; with the URL of a tenant, `own` with its project, that of its
+    project alone. Raises Refused or UsageError if the folder is not made for that."""
+    if own is None:
+        if found.own:
+            raise Refused(
+                f"{found.folder} is not divided into projects, and DATABASE_URL is the admin's",
+                next="move them to migrations/PROJECT/, or set the app's own DATABASE_URL: tenants create NAME",
+            )
+        return found.projects
+    tenant, project = own
+    if found.own:
+        return {project: found.own}
+    if found.projects and project not in found.projects:
+        raise UsageError(
+            f"{found.folder} has folders for {', '.join(found.projects)}; none for {project},"
+            f" the project of {tenant}{did_you_mean(project, found.projects)}",
+            next=f"add {found.folder}/{project}, or put the revisions into {found.folder} itself",
+        )
+    return {project: found.projects.get(project, found.folder)}
+
+
+def in_order(found: Migrations) -> bool:
+    """Whether there are revisions whose place is that of their names: those in SQL."""
+    folders = [found.own] if found.own else found.projects.values()
+    return any(name.endswith(".sql") for folder in folders for name in _revision_files(folder))
 
 
 def history(folder: Path) -> History:
     """The revisions of one project. Raises HistoryError."""
     return History.of(sources.revisions(texts(folder)))
+
+
+def scanned(folder: Path) -> History | None:
+    """The same in a fraction of the time, without messages; None if it takes more than a look at each file. Raises
+    HistoryError as well."""
+    found = scan(texts(folder))
+    return None if found is None else History.of(found)
+
+
+def texts(folder: Path) -> list[tuple[str, str]]:
+    """The names and texts of the revisions of one project. Raises HistoryError."""
+    texts = []
+    for name in _revision_files(folder):
+        try:
+            with open(f"{folder}/{name}", "rb", buffering=0) as file:  # noqa: PTH123  # there may be a thousand
+                content = file.read()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise HistoryError(f"{name}: cannot be read: {reason}", next="check its permissions") from None
+        texts.append((name, sources.decode(name, content)))
+    return texts

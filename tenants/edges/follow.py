@@ -17,9 +17,11 @@ def follow(
     pipes: Mapping[IO[bytes], Callable[[bytes], None]],
     end: float,
     now_and_then: Callable[[], None] = lambda: None,
+    over: Callable[[], bool] | None = None,
 ) -> bool:
-    """Hear what comes from each pipe until the process has ended; False if the time was over first. `now_and_then` is
-    called once a second until then. What it leaves in the background is not waited for."""
+    """Hear what comes from each pipe until the process has ended, or what it was asked for is `over`; False if the time
+    was over first. `now_and_then` is called once a second until then. What it leaves in the background is not waited
+    for."""
     with selectors.DefaultSelector() as selector:
         for pipe, hear in pipes.items():
             os.set_blocking(pipe.fileno(), False)
@@ -30,14 +32,15 @@ def follow(
             now = time.monotonic()
             if now > end:
                 return False
-            if ended is None and process.poll() is not None:
+            if ended is None and (process.poll() is not None or (over and over())):
                 ended = now
             if ended is None and now > looked + 1:
                 now_and_then()
                 looked = time.monotonic()
             if ended is not None and now > ended + 1:
                 break  # something that it left in the background goes on writing
-            ready = selector.select(0.1) if selector.get_map() else []
+            wait = 0.0 if over and ended is not None else 0.1  # its pipes stay open
+            ready = selector.select(wait) if selector.get_map() else []
             if not ready:
                 if ended is not None:
                     break

@@ -1,4 +1,4 @@
-"""PostgreSQL: the one module that opens connections.
+"""PostgreSQL: the one module that opens connections with the driver, for all but a glance (`tenants.edges.glance`).
 
 Every connection that this module opens runs with `search_path = pg_catalog`, so that no name in our own SQL can be
 caught by something that a tenant made. Project code opens its connection in `tenants.sandboxed`, and nowhere else.
@@ -23,6 +23,7 @@ from psycopg.rows import TupleRow, dict_row
 from tenants.core.errors import Refused, SettingsError, StateError, TenantsError, Unreadable
 from tenants.core.names import printable
 from tenants.core.settings import DatabaseUrl
+from tenants.edges import session
 from tenants.edges.sql import statement
 
 Connection = psycopg.Connection[TupleRow]
@@ -31,7 +32,6 @@ DatabaseError = psycopg.Error
 NotAllowed = pg.InsufficientPrivilege
 LockNotToBeHad = (pg.LockNotAvailable, pg.DeadlockDetected)
 
-CONNECT_SECONDS = 10
 MAX_HEADS, MAX_LENGTH = 100, 255
 """Of a version table, in rows and characters: more is nothing that Alembic wrote."""
 LOCK_MS = 500
@@ -40,12 +40,10 @@ than the server's deadlock_timeout of a second: in a deadlock it is we who give 
 DEADLOCK_MS = 100
 """After this a migration's session looks whether it is in a deadlock, where the admin may set that. It is also when
 PostgreSQL ends an autovacuum that is in its way, which has to be before the session gives up."""
-STATEMENT_SECONDS = 60
-"""No statement of our own takes longer: it reads catalogs or makes roles. Dumps and migrations have other limits."""
 
 
 @contextmanager
-def connect(url: DatabaseUrl, purpose: str, *, seconds: int = CONNECT_SECONDS) -> Iterator[Connection]:
+def connect(url: DatabaseUrl, purpose: str, *, seconds: int = session.CONNECT_SECONDS) -> Iterator[Connection]:
     """A session of ours in autocommit, named `purpose` (63 bytes at most). Raises SettingsError if there is none."""
     try:
         connection = psycopg.connect(
@@ -53,8 +51,7 @@ def connect(url: DatabaseUrl, purpose: str, *, seconds: int = CONNECT_SECONDS) -
             autocommit=True,
             application_name=purpose,
             connect_timeout=seconds,
-            options=f"-c search_path=pg_catalog -c lock_timeout=5s -c statement_timeout={STATEMENT_SECONDS}s"
-            " -c client_min_messages=warning -c client_encoding=UTF8",
+            options=" ".join(f"-c {name}={value}" for name, value in session.SETTINGS.items()),
         )
     except psycopg.Error as error:
         raise _unreachable(url, error) from None
@@ -73,7 +70,9 @@ def trusted(url: DatabaseUrl, user: str) -> bool | None:
     """Whether the server lets `user` in without a password, from here; None if it cannot be told."""
     try:
         without = url.as_login(user, "").text
-        psycopg.connect(without, password="", passfile="/dev/null/none", connect_timeout=CONNECT_SECONDS).close()
+        psycopg.connect(
+            without, password="", passfile="/dev/null/none", connect_timeout=session.CONNECT_SECONDS
+        ).close()
     except psycopg.Error as error:
         return False if "password" in str(error) else None
     return True
@@ -297,6 +296,11 @@ def take_lock(connection: Connection, key: int, tenant: str | None) -> bool:
     return False
 
 
+def call_it(connection: Connection, purpose: str) -> None:
+    """Give the session another name."""
+    connection.execute("SELECT set_config('application_name', %s, false)", [purpose])
+
+
 def unlock(connection: Connection, key: int) -> None:
     connection.execute("SELECT pg_advisory_unlock(%s)", [key])
 
@@ -345,11 +349,12 @@ def again_if_concurrent(statement: Callable[[], None]) -> None:
 
 def poll(ready: Callable[[], bool], *, seconds: float, what: str) -> None:
     """Ask until `ready`, with a little jitter. Raises TenantsError with `what` after `seconds`."""
-    end = time.monotonic() + seconds
+    end, pause = time.monotonic() + seconds, 0.002
     while not ready():
         if time.monotonic() > end:
             raise TenantsError(f"{what}; waited {seconds:.0f} s for it", next="try again in a minute")
-        time.sleep(random.uniform(0.02, 0.1))  # noqa: S311
+        time.sleep(random.uniform(0.5, 1) * pause)  # noqa: S311
+        pause = min(pause * 1.5, 0.1)
 
 
 def end_sessions(connection: Connection, roles: Sequence[str], *, seconds: float = 30) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,6 +76,15 @@ def _installed(environment_path: str) -> list[Programs]:
         ):
             found.append(Programs(folder, version))
     return found
+
+
+def psql(environment_path: str) -> Programs | None:
+    """A psql of any version, not asked for it: where Debian puts it, newest first, on PATH, or in the wheel."""
+    debian = Path("/usr/lib/postgresql").glob("*/bin/psql")
+    folders = [p.parent for p in sorted(debian, key=lambda p: (len(p.parts[4]), p.parts[4]), reverse=True)]
+    if not folders and (found := shutil.which("psql", path=environment_path) or _wheel()):
+        folders = [Path(found).parent if not isinstance(found, Path) else found]
+    return Programs(folders[0], "") if folders else None
 
 
 def _wheel() -> Path | None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -50,46 +50,124 @@ class Ran:
 def run(
     request: Mapping[str, Any],
     *,
-    environment: Mapping[str, str],
-    readable: Sequence[str],
-    hidden: Sequence[str],
-    listed: Sequence[str] = (),
-    folder: str | None,
+    surroundings: Surroundings,
+    warm: Warm | None = None,
     seconds: float,
     secrets: Sequence[str] = (),
     notice: Notice = lambda *_: None,
     now_and_then: Callable[[], None] = lambda: None,
 ) -> Ran:
-    """Run `tenants.sandboxed` with the request. Ends it after `seconds`, and calls `now_and_then` once a second until
-    then. Never raises for what that code does."""
+    """Run `tenants.sandboxed` with the request: in a process of its own, or forked from one that is `warm`. Ends it
+    after `seconds`, and calls `now_and_then` once a second until then. Never raises for what that code does."""
+    if warm:
+        return warm.run(request, seconds, secrets, notice, now_and_then)
     ran = Ran()
-    with (
-        _pipe() as (reports, descriptor),
-        sandbox.start(
-            [sys.executable, "-P", _BOOT],
-            environment=environment,
-            readable=readable,
-            hidden=hidden,
-            listed=listed,
-            folder=folder,
-            stdin=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=[descriptor],
-        ) as process,
-    ):
+    with _pipe() as (reports, descriptor), _start(surroundings, [descriptor]) as process:
         os.close(descriptor)
+        _ask(process, {**request, "report": descriptor})
         assert process.stdin and process.stdout
-        try:
-            process.stdin.write(json.dumps({**request, "report": descriptor}).encode())
+        with suppress(BrokenPipeError):
             process.stdin.close()
-        except BrokenPipeError:
-            pass  # it ended before it listened; its output says why
         ear = _Ear(ran, notice, secrets)
         pipes = {reports: ear.listen, process.stdout: ear.keep}
         if follow(process, pipes, time.monotonic() + seconds, now_and_then):
             ran.code = process.wait()
-            ran.output = ear.text(ear.printed.decode("utf-8", "replace")[-4000:], 4000).strip()
+            ran.output = ear.output
     return ran
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What project code sees beside its request."""
+
+    environment: Mapping[str, str]
+    readable: Sequence[str]
+    hidden: Sequence[str]
+    folder: str | None
+    """Where it starts."""
+    listed: Sequence[str] = ()
+
+
+def _start(surroundings: Surroundings, descriptors: Sequence[int]) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    return sandbox.start(
+        [sys.executable, "-P", _BOOT],
+        environment=surroundings.environment,
+        readable=surroundings.readable,
+        hidden=surroundings.hidden,
+        listed=surroundings.listed,
+        folder=surroundings.folder,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        pass_fds=descriptors,
+    )
+
+
+def _ask(process: subprocess.Popen[bytes], request: Mapping[str, Any]) -> None:
+    assert process.stdin
+    with suppress(BrokenPipeError):  # it ended before it listened; its output says why
+        process.stdin.write(json.dumps(request).encode() + b"\n")
+        process.stdin.flush()
+
+
+class Warm:
+    """A process of project code that has loaded Alembic and the revisions of one folder, without a request and its
+    secrets, and runs each request in a fork of itself. What a request leaves running is ended before the next one."""
+
+    def __init__(self, surroundings: Surroundings, request: Mapping[str, Any]) -> None:
+        """`request` is for loading. Begins at once; it is not waited for."""
+        self._surroundings, self._request = surroundings, request
+        self._stack = ExitStack()
+        self._begin()
+
+    def _begin(self) -> None:
+        with ExitStack() as stack:
+            self._reports, report = stack.enter_context(_pipe())
+            self._control, control = stack.enter_context(_pipe())
+            self._process = stack.enter_context(_start(self._surroundings, [report, control]))
+            for descriptor in (report, control):
+                os.close(descriptor)
+            self._report = report
+            _ask(self._process, {**self._request, "do": "serve", "report": report, "control": control})
+            self._stack = stack.pop_all()
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def run(
+        self,
+        request: Mapping[str, Any],
+        seconds: float,
+        secrets: Sequence[str],
+        notice: Notice,
+        now_and_then: Callable[[], None],
+    ) -> Ran:
+        if self._process.poll() is not None:
+            self.close()
+            self._begin()
+        ran = Ran()
+        ear, said = _Ear(ran, notice, secrets), list[bytes]()
+        _ask(self._process, {**request, "report": self._report})
+        assert self._process.stdout
+        pipes = {self._reports: ear.listen, self._process.stdout: ear.keep, self._control: said.append}
+        give_up = time.monotonic() + seconds
+        done = follow(self._process, pipes, give_up, now_and_then, lambda: b"".join(said).endswith(b"\n"))
+        if done:
+            ran.code = int(b"".join(said)) if said else self._process.wait()
+            ran.output = ear.output
+        if not done or self._process.poll() is not None:
+            self.close()  # and all that it has begun; the next request gets another one
+        else:
+            sandbox.end_strays()
+            _drain(self._reports, self._process.stdout)
+        return ran
+
+
+def _drain(*pipes: IO[bytes]) -> None:
+    """What a stray has written is nothing that the next request has said."""
+    for pipe in pipes:
+        with suppress(BlockingIOError):
+            while os.read(pipe.fileno(), PIECE):
+                pass
 
 
 @contextmanager
@@ -109,6 +187,10 @@ class _Ear:
         self._line, self._total = b"", 0
         self.printed = b""
         """The end of its output."""
+
+    @property
+    def output(self) -> str:
+        return self.text(self.printed.decode("utf-8", "replace")[-4000:], 4000).strip()
 
     def keep(self, data: bytes) -> None:
         self.printed = (self.printed + data)[-PIECE:]

@@ -8,15 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, LiteralString
 
 from tenants.core.manifest import is_id
 from tenants.edges import postgres
 from tenants.edges.postgres import Connection
-
-LIVE_AFTER = timedelta(minutes=15)
-"""How long a new release may take to be serving before it is said that it never was."""
 
 
 @dataclass(frozen=True)
@@ -133,55 +130,24 @@ def last_change(connection: Connection, tenant: str) -> Change | None:
     return None
 
 
-def never_live(connection: Connection, names: Sequence[str]) -> dict[str, tuple[str, datetime]]:
-    """Of the tenants named, those whose last deploy migrated them and was not marked as live by Dokku's postdeploy in a
-    quarter of an hour: to which revision, and when."""
-    query = """SELECT DISTINCT ON (tenant) tenant, kind, outcome, to_heads, recorded_at, git_rev, live_at
-               FROM tenants.deploys WHERE tenant = ANY(%s) AND outcome NOT IN ('failed', 'unchanged')
-               ORDER BY tenant, recorded_at DESC"""
-    return {
-        row["tenant"]: ("+".join(row["to_heads"]), row["recorded_at"])
-        for row in postgres.dict_rows(connection, query, [list(names)])
-        if was_never_live(row)
-    }
-
-
-def was_never_live(row: Mapping[str, Any]) -> bool:
-    """Whether a record is that of a deploy that migrated for a release which has had the time to serve, and was never
-    marked as live. Where there is no commit there is no release either."""
-    return bool(
-        row["kind"] in ("deploy", "run")
-        and row["outcome"] == "migrated"
-        and row["git_rev"]
-        and row["live_at"] is None
-        and datetime.now(UTC) - row["recorded_at"] > LIVE_AFTER
-    )
-
-
-def remembered_heads(connection: Connection, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Where the last deploy or restore that succeeded left each tenant; nothing for those that were dropped since."""
-    query = """SELECT DISTINCT ON (tenant) tenant, outcome, to_heads FROM tenants.deploys
-               WHERE tenant = ANY(%s) AND outcome <> 'failed' ORDER BY tenant, recorded_at DESC"""
-    found = postgres.dict_rows(connection, query, [list(names)])
-    return {row["tenant"]: tuple(row["to_heads"]) for row in found if row["outcome"] != "dropped" and row["to_heads"]}
+def last_good(connection: Connection, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What was done last to each of the tenants and did not fail, nor left everything as it was."""
+    return {row["tenant"]: row for row in postgres.rows(connection, "last_good", names=list(names))}
 
 
 def last_run(connection: Connection, tenant: str) -> datetime | None:
     """When a command has changed something, if that is the last thing that was done to the tenant and changed it."""
-    query = """SELECT kind, outcome, recorded_at FROM tenants.deploys
-               WHERE tenant = %s AND outcome NOT IN ('failed', 'unchanged') ORDER BY recorded_at DESC LIMIT 1"""
-    found = postgres.dict_rows(connection, query, [tenant])
-    return found[0]["recorded_at"] if found and found[0]["kind"] == "run" else None
+    found = last_good(connection, [tenant]).get(tenant)
+    return found["recorded_at"] if found and found["kind"] == "run" else None
 
 
-def ran_after(connection: Connection, names: Sequence[str]) -> dict[str, dict[str, str | None]]:
-    """By tenant, of each revision that a deploy has run: after which one it did; None for the first in a schema."""
+def runs(connection: Connection, names: Sequence[str]) -> dict[str, list[tuple[list[str], list[str]]]]:
+    """By tenant, in the order of time: the heads before a deploy, and the revisions that it has run."""
     query = """SELECT tenant, from_heads, applied FROM tenants.deploys
                WHERE tenant = ANY(%s) AND cardinality(applied) > 0 ORDER BY recorded_at"""
-    found: dict[str, dict[str, str | None]] = {name: {} for name in names}
+    found: dict[str, list[tuple[list[str], list[str]]]] = {}
     for row in postgres.dict_rows(connection, query, [list(names)]):
-        before = row["from_heads"][0] if row["from_heads"] else None
-        found[row["tenant"]].update(zip(row["applied"], [before, *row["applied"]], strict=False))
+        found.setdefault(row["tenant"], []).append((row["from_heads"], row["applied"]))
     return found
 
 

@@ -192,6 +192,17 @@ _known: set[int] = set()
 """Children that are no strays: those that were there before, and those that a block here still waits for."""
 
 
+def spare(pid: int) -> None:
+    """That child of ours is no stray."""
+    _known.add(pid)
+
+
+def begin_anew() -> None:
+    """In a process that was forked from ours: its children are its own, and none of ours is."""
+    _known.clear()
+    _become_subreaper.cache_clear()
+
+
 @cache
 def clear_scratch() -> None:
     """Remove the temporary folders of runs that were killed. Only our own: their names tell whose they are."""
@@ -237,11 +248,11 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             with suppress(OSError):
                 pipe.close()
     process.wait()
-    _end_strays()
+    end_strays()
     _known.discard(process.pid)
 
 
-def _end_strays() -> None:
+def end_strays() -> None:
     """Kill what confined programs left running. Killing a parent makes its children ours, so this repeats until none
     is left."""
     while strays := _children() - _known:

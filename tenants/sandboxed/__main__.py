@@ -4,6 +4,7 @@
 {"do": "downgrade", …}
 {"do": "sql", "schema": …, "folder": …, "start": …, "target": …, …}
 {"do": "compare", "url": …, "schema": …, "owner": …, "folder": …, "models": …, …}
+{"do": "serve", "folder": …, "control": fd, …}: any number of the others, each in a fork
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from alembic import command
 from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
 from psycopg import sql
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError
@@ -28,6 +30,7 @@ from sqlalchemy.pool import NullPool
 
 from tenants.sandboxed import sqlscripts
 from tenants.sandboxed.guard import CONSTRAINT, Guard, TransactionEnded, driver
+from tenants.sandboxed.serve import serve
 from tenants.sandboxed.watch import Watch
 
 Request = dict[str, Any]
@@ -53,16 +56,35 @@ class Busy(Exception):
 
 
 def main() -> int:
-    request: Request = json.load(sys.stdin)
-    report = Report(request["report"])
+    request: Request = json.loads(sys.stdin.buffer.readline())
     sys.path[:0] = request["path"]
+    if request["do"] == "serve":
+        loaded = _load(request)
+        return serve(request["control"], lambda asked: _do(asked, loaded))
+    return _do(request, None)
+
+
+def _load(request: Request) -> ScriptDirectory | None:
+    """All revisions, as Alembic has them; None if one of them cannot be loaded: whoever needs it is told then."""
+    try:
+        directory = ScriptDirectory.from_config(_config(request))
+        sqlscripts.add(directory)
+        for _ in directory.walk_revisions():
+            pass
+    except BaseException:  # noqa: BLE001  # project code may raise anything, SystemExit included
+        return None
+    return directory
+
+
+def _do(request: Request, loaded: ScriptDirectory | None) -> int:
+    report = Report(request["report"])
     try:
         if request["do"] == "sql":
-            _sql(request, report)
+            _sql(request, report, loaded)
         elif request["do"] == "compare":
             _compare(request, report)
         else:
-            _migrate(request, report)
+            _migrate(request, report, loaded)
     except BaseException as error:  # noqa: BLE001  # project code may raise anything, SystemExit included
         report({"event": "failed", **_describe(error, request["folder"])})
         return 1
@@ -79,12 +101,26 @@ def _config(request: Request, **attributes: Any) -> Config:
     return config
 
 
-def _sql(request: Request, report: Report) -> None:
+def _run(config: Config, loaded: ScriptDirectory | None, do: str, target: str, *, start: str | None = None) -> None:
+    """What Alembic's commands of those names do, with the revisions that are `loaded`; with a `start`, as SQL."""
+    directory = loaded or ScriptDirectory.from_config(config)
+    config.attributes["loaded"] = loaded is not None
+    steps = directory._upgrade_revs if do == "upgrade" else directory._downgrade_revs
+
+    def go(current: Any, _: Any) -> Any:
+        return steps(target, current)
+
+    offline = {"as_sql": True, "starting_rev": start} if start else {}
+    with EnvironmentContext(config, directory, fn=go, destination_rev=target, **offline):
+        directory.run_env()
+
+
+def _sql(request: Request, report: Report, loaded: ScriptDirectory | None) -> None:
     """Report the SQL; where a revision cannot be rendered, that of those before it, and what it has said itself."""
     config = _config(request)
     config.output_buffer = text = io.StringIO()
     try:
-        command.upgrade(config, f"{request['start'] or 'base'}:{request['target']}", sql=True)
+        _run(config, loaded, "upgrade", request["target"], start=request["start"] or "base")
     finally:
         report({"event": "sql", "text": text.getvalue()})
 
@@ -99,7 +135,7 @@ def _compare(request: Request, report: Report) -> None:
         autogenerate.compare(connection, models, report)
 
 
-def _migrate(request: Request, report: Report) -> None:
+def _migrate(request: Request, report: Report, loaded: ScriptDirectory | None) -> None:
     """Upgrade or downgrade to the target in one transaction. When a lock is not to be had, all of it is rolled back and
     tried again, with growing pauses, until `lock_seconds` have passed: the app never waits behind us for long."""
     engine = create_engine("postgresql+psycopg://", creator=lambda: _session(request), poolclass=NullPool)
@@ -112,8 +148,8 @@ def _migrate(request: Request, report: Report) -> None:
             watch = Watch(connection, request["schema"], report) if request["watch"] else None
             guard = _guard(connection, request, report, watch, attempt)
             try:
-                go = command.upgrade if request["do"] == "upgrade" else command.downgrade
-                go(_config(request, connection=connection, guard=guard), request["target"])
+                config = _config(request, connection=connection, guard=guard)
+                _run(config, loaded, request["do"], request["target"])
                 if watch:
                     watch.close()
                 return
@@ -180,8 +216,9 @@ def _session(request: Request) -> psycopg.Connection[Any]:
         "client_connection_check_interval": "1s",  # when we are killed, the server stops what it does for us
         "default_transaction_read_only": "on" if request["do"] == "compare" else "off",
     }
-    for name, value in settings.items():
-        connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", [name, value])
+    one = sql.SQL("pg_catalog.set_config(%s, %s, false)")
+    query = sql.SQL("SELECT {}").format(sql.SQL(", ").join([one] * len(settings)))
+    connection.execute(query, [part for setting in settings.items() for part in setting])
     found = connection.execute("SELECT current_user::text, current_schema()::text").fetchone()
     if found != (request["owner"], schema):
         raise NotTheTenant(f"the session acts as {found and found[0]!r} in schema {found and found[1]!r}")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
+from tenants.core import serving
 from tenants.core.errors import MigrationError, Refused, StateError, TenantsError, UsageError
 from tenants.core.names import check_name, quoted
 from tenants.core.near import did_you_mean
@@ -14,6 +16,7 @@ from tenants.core.settings import DatabaseUrl, Settings
 from tenants.edges import catalog, postgres, records
 from tenants.edges.catalog import Entry
 from tenants.edges.postgres import Connection, Identity
+from tenants.edges.projectcode import Warm
 from tenants.usecases import roles
 
 OLDEST = 140000
@@ -29,16 +32,21 @@ class Access:
     me: Identity
     own: str | None
     """The tenant, if DATABASE_URL is a tenant's; None for the admin's."""
+    warm: Warm | None = None
+    """A process that has loaded the revisions that are to be run."""
+    locks: Connection | None = None
+    """Another session, for the locks of one tenant after the other; without it each lock gets one of its own."""
 
-    def entries(self) -> dict[str, Entry]:
-        """The tenants in the catalog; with a tenant's own URL that one alone. Writes nothing."""
-        return catalog.entries(self.connection) if catalog.version(self.connection) else {}
+    def entries(self, names: Sequence[str] | None = None) -> dict[str, Entry]:
+        """The tenants in the catalog, all or those named; with a tenant's own URL that one alone. Writes nothing."""
+        return catalog.entries(self.connection, names) if catalog.version(self.connection) else {}
 
     def entry(self, name: str) -> Entry:
         """Raises UsageError if there is no such tenant, or it is not for us."""
         check_name(name)
-        entries = self.entries()
+        entries = self.entries([name])
         if name not in entries:
+            entries = self.entries()
             known = ", ".join(entries) or "none yet"
             meant = did_you_mean(name, entries)
             raise UsageError(f"there is no tenant {name!r} (tenants: {known}){meant}", next=f"tenants create {name}")
@@ -91,7 +99,7 @@ class Access:
         """Look at the schemas: catalogs, and the version tables that are what they have to be. Writes nothing."""
         names = [entry.name for entry in entries]
         found = {row["name"]: row for row in postgres.schemas(self.connection, names)}
-        remembered = records.remembered_heads(self.connection, names) if catalog.version(self.connection) else {}
+        last = records.last_good(self.connection, names) if catalog.version(self.connection) else {}
         observed = []
         for entry in entries:
             row = found[entry.name]
@@ -112,7 +120,8 @@ class Access:
                     current = postgres.read_heads(self.connection, entry.name)
             except MigrationError as error:
                 trouble = error
-            heads = remembered.get(entry.name)
+            record = last.get(entry.name)
+            heads = record["to_heads"] if record and record["outcome"] != "dropped" else ()
             observed.append(
                 Observed(
                     tenant=entry.name,
@@ -123,6 +132,7 @@ class Access:
                     remembered=f"the last deploy left it at {'+'.join(heads)}" if heads else None,
                     trouble=trouble,
                     suspended=entry.suspended_at is not None,
+                    unserved=serving.words(entry.name, record, datetime.now(UTC)),
                 )
             )
         return observed

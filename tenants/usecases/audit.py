@@ -102,10 +102,10 @@ def tell_ways_in(access: Access, stage: Stage, tell: Tell) -> None:
         tell(Event("PUBLIC", stage, f"loses its reach, but by name this is kept: {finding.object}"))
 
 
-def mend(access: Access, tenant: str) -> list[Finding]:
-    """Bring one tenant back to what the catalog wants of it, after its tables have changed."""
+def mend(access: Access, *tenants: str) -> list[Finding]:
+    """Bring tenants back to what the catalog wants of them, after their tables have changed."""
     with postgres.roles_locked(access.connection):
-        return repair(access.connection, access.me, {tenant}).mended
+        return repair(access.connection, access.me, set(tenants)).mended
 
 
 def find(connection: Connection, me: Identity, wanted: Iterable[Rule], tenants: Set[str | None]) -> list[Finding]:

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tenants.core import compatibility
-from tenants.core.compatibility import Finding, Lint, Policy
+from tenants.core.compatibility import Finding, Lint
 from tenants.core.errors import Incompatible, ProgramError, Refused, SettingsError
 from tenants.core.events import Event, Tell
 from tenants.core.history import Revision
 from tenants.core.plan import Action, Plan
+from tenants.core.policy import Policy
 from tenants.edges import squawk
 from tenants.usecases import revisions
 from tenants.usecases.access import Access
@@ -28,6 +29,8 @@ _LONGEST = 1 << 20
 _MOST_TOLD = 20
 
 Findings = tuple[Finding, ...]
+_found: dict[tuple[Path, tuple[str, ...], str | None], Findings] = {}
+"""What was found on the way from one revision to another: it is the same for all tenants of a project."""
 
 
 def look(access: Access, plan: Plan, folder: Path, policy: Policy | None, text: str | None = None) -> Findings | None:
@@ -49,13 +52,23 @@ def look(access: Access, plan: Plan, folder: Path, policy: Policy | None, text: 
                 next=squawk.HOW_TO_GET_IT,
             )
         return None
-    why = None
+    key = (folder, plan.current, plan.target)
+    why: str | None = None
+    if text is None and key in _found:
+        return _found[key]
     if text is None:
         try:
             text, error = revisions.render(access, plan, folder, seconds=_SECONDS)
-            why = error and error.message
+            why = error.message if error else None
         except Refused as error:  # project code cannot run here at all
             text, why = "", error.message
+    found = _judge(access, plan, text, why, program)
+    if all(finding.rule for finding in found):
+        _found[key] = found
+    return found
+
+
+def _judge(access: Access, plan: Plan, text: str, why: str | None, program: Path) -> Findings:
     parts = compatibility.split(text, plan.pending)
     seen, blind = list[tuple[Revision, str, Sequence[Lint]]](), list[Finding]()
     for revision, written in parts:

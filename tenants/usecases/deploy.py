@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tenants.core.compatibility import Finding, Policy
 from tenants.core.effects import Effects
 from tenants.core.errors import MigrationError, TenantsError
 from tenants.core.events import Event, Stage, Tell
 from tenants.core.manifest import Manifest
 from tenants.core.names import printable, quoted
 from tenants.core.plan import Action, Plan
+from tenants.core.results import DeployOptions, DeployResult
 from tenants.core.settings import DatabaseUrl
 from tenants.core.units import counted, seconds
 from tenants.edges import catalog, postgres, sandbox
 from tenants.edges.projectcode import Ran
-from tenants.usecases import compatibility, live, pipeline, planning, provision, rehearse, revisions, tidy
+from tenants.usecases import compatibility, fleet, glance, planning, provision, rehearse, revisions, tidy
 from tenants.usecases.access import Access
 from tenants.usecases.pipeline import Pipeline
 from tenants.usecases.waits import Waits
@@ -26,57 +27,67 @@ from tenants.usecases.waits import Waits
 LOCK_NOT_AVAILABLE = "55P03"
 
 
-@dataclass(frozen=True)
-class Options(pipeline.Options):
-    incompatible: Policy | None = None
-    """What to do when the old release may not live with a pending revision; None: nobody has said, so warn."""
-
-
-@dataclass
-class Result(pipeline.Result):
-    created: bool = False
-    """Whether this deploy made the tenant: then it has no login yet."""
-    why: str = ""
-    incompatible: tuple[Finding, ...] | None = ()
-    """What the old release may not live with; None where nobody has looked."""
-
-
-def deploy(access: Access, names: Sequence[str], options: Options, tell: Tell) -> list[Result]:
+def deploy(access: Access, names: Sequence[str], options: DeployOptions, tell: Tell) -> list[DeployResult]:
     """Bring the tenants named, or all that the folder is about, to the head of their project.
 
-    One after the other. A tenant whose own state cannot be read fails by itself and the others go on; when a migration
-    fails, those that come after it are not tried. Never raises for what is wrong with one tenant: its result has it.
+    One after the other, or, where a project has many tenants, several at once (`tenants.usecases.fleet`). A tenant
+    whose own state cannot be read fails by itself and the others go on; when as many migrations have failed as may,
+    those that come after them are not tried. Never raises for what is wrong with one tenant: its result has it.
     """
     found = planning.survey(access, names, from_scratch=options.from_scratch)
-    results = []
-    failed: str | None = None
-    if not access.own and any(plan.action in (Action.MIGRATE, Action.CREATE) for plan in found.plans):
+    results, failed = dict[str, DeployResult](), list[str]()
+    if not access.own and any(plan.to_do for plan in found.plans):
         sandbox.require_sound()
         catalog.ensure(access.connection)
-    live.tell_never(access, [plan.tenant for plan in found.plans], tell)
     for plan in found.plans:
-        result = Result(plan.tenant, plan.start, plan.start)
-        tell(Event(plan.tenant, "plan", str(plan), failed=plan.action is Action.STOP))
-        if plan.action is Action.STOP:
-            result.outcome, result.error = "failed", plan.error
-        elif plan.action is Action.NO_FOLDER:
-            result.outcome, result.why = "skipped", f"no folder {plan.project} here"
-        elif plan.action is Action.SUSPENDED:
-            result.outcome, result.why = "skipped", "suspended"
-        elif plan.action is Action.NOTHING:
-            try:
-                tidy.tidy(access, plan.tenant, tell)
-            except (TenantsError, postgres.DatabaseError) as error:  # nobody else is to wait for that
-                words = f"what a killed run has left could not be removed: {postgres.failed(error).message}"
-                tell(Event(plan.tenant, "clean", words, failed=True))
+        if plan.unserved:
+            tell(Event(plan.tenant, "plan", plan.unserved, warning=True))
+    fleets = fleet.fleets(found.plans, options)
+    for plan in found.plans:
+        together, folder = fleets.get(plan.project, ()), found.folders.get(plan.project)
+        if plan in together and folder:
+            if plan.tenant not in results:
+                results |= fleet.deploy(access, together, folder, options, tell, failed, _run)
         else:
-            if failed:
-                result.outcome, result.why = "skipped", f"not tried, because {failed} failed"
-            else:
-                _Deploy(access, plan, found.folders[plan.project], options, tell, result).run()
-                failed = plan.tenant if result.outcome == "failed" else None
-        results.append(result)
-    return results
+            results[plan.tenant] = _deploy(access, plan, folder, options, tell, failed)
+    return [results[plan.tenant] for plan in found.plans]
+
+
+def _deploy(
+    access: Access, plan: Plan, folder: Path | None, options: DeployOptions, tell: Tell, failed: list[str]
+) -> DeployResult:
+    result = DeployResult(plan.tenant, plan.start, plan.start)
+    if plan.action in glance.QUIET:
+        result = glance.result_of(plan, tell)
+    else:
+        tell(Event(plan.tenant, "plan", str(plan), failed=plan.action is Action.STOP))
+    if plan.action is Action.STOP:
+        result.outcome, result.error = "failed", plan.error
+    elif plan.action is Action.NOTHING:
+        try:
+            tidy.tidy(access, plan.tenant, tell)
+        except (TenantsError, postgres.DatabaseError) as error:  # nobody else is to wait for that
+            words = f"what a killed run has left could not be removed: {postgres.failed(error).message}"
+            tell(Event(plan.tenant, "clean", words, failed=True))
+    elif plan.to_do and len(failed) >= options.max_failures:
+        result.outcome, result.why = "skipped", f"not tried, because {failed[-1]} failed"
+    elif plan.to_do:
+        assert folder
+        _run(access, plan, folder, options, tell, result)
+        failed += [plan.tenant] if result.outcome == "failed" else []
+    return result
+
+
+def _run(
+    access: Access,
+    plan: Plan,
+    folder: Path,
+    options: DeployOptions,
+    tell: Tell,
+    result: DeployResult,
+    mend: bool = True,
+) -> None:
+    _Deploy(access, plan, folder, options, tell, result, mend).run()
 
 
 @dataclass
@@ -87,9 +98,10 @@ class _Deploy(Pipeline):
     access: Access
     plan: Plan
     folder: Path
-    options: Options
+    options: DeployOptions
     tell: Tell
-    result: Result
+    result: DeployResult
+    mend: bool = True
     stages: dict[str, float] = field(default_factory=dict)
     stage: Stage = "lock"
     before: str = ""
@@ -99,6 +111,11 @@ class _Deploy(Pipeline):
 
     def __post_init__(self) -> None:
         self.waits = Waits(self.access, self.plan.tenant, self.tell)
+
+    @contextmanager
+    def _prepared(self) -> Iterator[None]:
+        with revisions.loaded(self.access, self.folder) as self.access:
+            yield
 
     def _left(self) -> str:
         """What is to be said of the schema where nobody could look: its connection ended, say."""

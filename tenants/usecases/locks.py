@@ -12,19 +12,19 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from functools import partial
 
 from tenants.core.errors import Locked, TenantsError
 from tenants.core.events import Event, Tell
 from tenants.core.names import printable
+from tenants.core.settings import LOCK_WAIT
 from tenants.edges import postgres
 from tenants.edges.postgres import Connection
 from tenants.usecases.access import Access
 
-WAIT = 60.0
-"""Seconds that a command waits for its turn, if it is not told otherwise."""
+WAIT = LOCK_WAIT
 
 
 class Lock:
@@ -55,7 +55,9 @@ def tenant_lock(access: Access, tenant: str, why: str, tell: Tell, wait: float =
     """
     host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:16]
     name = f"tenants {why}, since {datetime.now(UTC):%H:%M:%S}Z, {host}/{os.getpid()}"
-    with postgres.connect(access.settings.database, name) as connection:
+    with nullcontext(access.locks) if access.locks else postgres.connect(access.settings.database, name) as connection:
+        if access.locks:
+            postgres.call_it(connection, name)
         key = postgres.lock_key(f"tenant {tenant}")
         give_up = time.monotonic() + wait
         told = False
@@ -68,7 +70,12 @@ def tenant_lock(access: Access, tenant: str, why: str, tell: Tell, wait: float =
                 tell(Event(tenant, "lock", f"waiting for {who}"))
                 told = True
             time.sleep(random.uniform(0.1, 0.3))  # noqa: S311
-        yield Lock(connection, tenant)
+        try:
+            yield Lock(connection, tenant)
+        finally:
+            if access.locks:
+                with suppress(postgres.DatabaseError):  # its end lets go as well
+                    postgres.unlock(connection, key)
 
 
 def each(

@@ -8,53 +8,21 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Literal
 
 from tenants.core.errors import MigrationError, Refused, SnapshotError, TenantsError
 from tenants.core.events import Event, Stage, Tell
 from tenants.core.manifest import Manifest
 from tenants.core.names import printable, quoted
-from tenants.core.plan import Action, Plan
+from tenants.core.plan import Plan
+from tenants.core.results import Options as Options
+from tenants.core.results import Result as Result
 from tenants.core.settings import DatabaseUrl
 from tenants.core.units import size
 from tenants.edges import postgres, records
 from tenants.edges.records import Record
 from tenants.usecases import audit, locks, snapshots
 from tenants.usecases.access import Access
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a person may ask for in one call."""
-
-    no_snapshot: bool = False
-    rehearse: bool = True
-    """Whether it runs on a copy first, where one can be made."""
-    rehearsal_limit: int | None = None
-    """Bytes of a snapshot above which it does not; None: whatever its size."""
-    rehearsal_timeout: float | None = None
-    """Seconds that making the copy may take, and the run there as well; None: as long as the live one."""
-    from_scratch: bool = False
-    wait: float = locks.WAIT
-    """Seconds to wait for the tenant's lock."""
-    timeout: float = 1800.0
-    """Seconds that the migration of one tenant may take."""
-
-
-@dataclass
-class Result:
-    """What became of one tenant."""
-
-    tenant: str
-    start: str | None
-    end: str | None
-    applied: tuple[str, ...] = ()
-    snapshot: str | None = None
-    outcome: str = "up-to-date"
-    """up-to-date, migrated, unchanged, failed or skipped."""
-    seconds: float = 0.0
-    error: TenantsError | None = None
 
 
 class Pipeline:
@@ -68,6 +36,8 @@ class Pipeline:
     result: Result
     stages: dict[str, float]
     stage: Stage
+    mend: bool = True
+    """Whether grants are looked after here: for what is new in the schema."""
 
     def run(self) -> None:
         """Go it. Never raises for what is wrong with this tenant: the result has it."""
@@ -75,9 +45,10 @@ class Pipeline:
         try:
             with locks.tenant_lock(self.access, self.plan.tenant, self.kind, self.tell, self.options.wait) as lock:
                 self._again()
-                if self.plan.action in (Action.MIGRATE, Action.CREATE):
+                if self.plan.to_do:
                     try:
-                        self._work(lock)
+                        with self._prepared():
+                            self._work(lock)
                     except BaseException as cause:
                         with suppress(postgres.DatabaseError):
                             self._record(cause)
@@ -94,6 +65,11 @@ class Pipeline:
     def _again(self) -> None:
         """Under the lock the plan is made once more: who held it before us may have done the work."""
         raise NotImplementedError
+
+    @contextmanager
+    def _prepared(self) -> Iterator[None]:
+        """What is there for all of the work."""
+        yield
 
     def _begin(self) -> None:
         """What comes before anything of the tenant is touched."""
@@ -133,7 +109,7 @@ class Pipeline:
                 self._migrate(url)
             with self._stage("prove"):
                 self._prove(elsewhere)
-        if not access.own:  # grants for the app's own role and for readers, on what is new
+        if self.mend and not access.own:  # grants for the app's own role and for readers, on what is new
             audit.mend(access, name)
 
     @contextmanager

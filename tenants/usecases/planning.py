@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
-from tenants.core.errors import Refused, UsageError
-from tenants.core.history import History
+from tenants.core.errors import UsageError
+from tenants.core.history import History, ran_after
 from tenants.core.names import check_name
 from tenants.core.near import did_you_mean
 from tenants.core.plan import Observed, Plan, assign, decide
@@ -33,9 +34,12 @@ def survey(access: Access, names: Sequence[str] = (), *, from_scratch: bool = Fa
     """
     for name in names:
         check_name(name)
-    folders = _folders(access, folder.look(access.settings.migrations))
-    histories = {project: folder.history(path) for project, path in folders.items()}
-    entries = access.entries()
+    own = (access.own, access.entry(access.own).project) if access.own else None
+    folders = folder.divided(folder.look(access.settings.migrations), own)
+    histories = {project: _history(path) for project, path in folders.items()}
+    entries = access.entries(names) if names else access.entries()
+    if set(names) - set(entries):  # they may be folders that have no tenant yet
+        entries = access.entries()
     pairs = assign({e.name: e.project for e in entries.values()}, {} if access.own else histories)
     if unknown := sorted(set(names) - {tenant for tenant, _ in pairs}):
         known = {tenant for tenant, _ in pairs}
@@ -46,36 +50,23 @@ def survey(access: Access, names: Sequence[str] = (), *, from_scratch: bool = Fa
         )
     pairs = [pair for pair in pairs if not names or pair[0] in names]
     observed = {seen.tenant: seen for seen in access.observe([entries[t] for t, _ in pairs if t in entries])}
-    order = records.ran_after(access.connection, list(observed)) if observed else {}
+    in_order = any(history.by_name for history in histories.values())
+    runs = records.runs(access.connection, list(observed)) if observed and in_order else {}
     plans = []
     for tenant, project in pairs:
         seen = observed.get(tenant) or Observed(tenant, project, exists=False, trouble=access.taken(tenant))
         history = histories.get(project)
         if history and not from_scratch:
             seen = _ask_storage(access, seen, history)
-        seen = replace(seen, ran_after=order.get(tenant, {}))
+        seen = replace(seen, ran_after=ran_after(runs.get(tenant, ())))
         plans.append(decide(seen, history, from_scratch=from_scratch))
     return Survey(tuple(plans), folders)
 
 
-def _folders(access: Access, found: folder.Migrations) -> Mapping[str, Path]:
-    if not access.own:
-        if found.own:
-            raise Refused(
-                f"{found.folder} is not divided into projects, and DATABASE_URL is the admin's",
-                next="move them to migrations/PROJECT/, or set the app's own DATABASE_URL: tenants create NAME",
-            )
-        return found.projects
-    project = access.entry(access.own).project
-    if found.own:
-        return {project: found.own}
-    if found.projects and project not in found.projects:
-        raise UsageError(
-            f"{found.folder} has folders for {', '.join(found.projects)}; none for {project},"
-            f" the project of {access.own}{did_you_mean(project, found.projects)}",
-            next=f"add {found.folder}/{project}, or put the revisions into {found.folder} itself",
-        )
-    return {project: found.projects.get(project, found.folder)}
+@cache
+def _history(path: Path) -> History:
+    """Read once: it is what was pushed."""
+    return folder.history(path)
 
 
 def _ask_storage(access: Access, seen: Observed, history: History) -> Observed:

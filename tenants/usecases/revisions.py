@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,7 +15,7 @@ from tenants.core.errors import Locked, MigrationError, RevisionFailed
 from tenants.core.plan import Plan
 from tenants.core.settings import DatabaseUrl
 from tenants.edges import postgres, projectcode, sandbox
-from tenants.edges.projectcode import Notice, Ran
+from tenants.edges.projectcode import Notice, Ran, Surroundings, Warm
 from tenants.usecases import roles
 from tenants.usecases.access import Access
 
@@ -136,6 +138,21 @@ def _run(
     now_and_then: Callable[[], None] = lambda: None,
     url: DatabaseUrl | None = None,
 ) -> Ran:
+    surroundings, path = _surroundings(access, folder, url, request.get("path", ()))
+    return projectcode.run(
+        {"path": path, **request, "schema": plan.tenant, "folder": str(folder)},
+        surroundings=surroundings,
+        warm=None if url else access.warm,
+        seconds=seconds,
+        secrets=secrets,
+        notice=notice,
+        now_and_then=now_and_then,
+    )
+
+
+def _surroundings(
+    access: Access, folder: Path, url: DatabaseUrl | None = None, listed: Sequence[str] = ()
+) -> tuple[Surroundings, list[str]]:
     """With a tenant's own URL project code is the app's, and sees the app: its folder and its environment, less the
     storage's secrets. With the admin's URL it sees its own folder and nothing else, but for the `url` that is its."""
     own = access.own is not None
@@ -145,18 +162,29 @@ def _run(
     environment = projectcode.environment_for(access.settings.environment, own=own)
     if url:
         environment["DATABASE_URL"] = url.text
-    return projectcode.run(
-        {"path": [here] if own else [], **request, "schema": plan.tenant, "folder": str(folder)},
+    seen = Surroundings(
         environment=environment,
         readable=[str(folder), *([here] if own else [])],
         hidden=hidden(access),
-        listed=request["path"] if url else (),  # Python looks for modules by the names in a folder
         folder=here if own or url else None,
-        seconds=seconds,
-        secrets=secrets,
-        notice=notice,
-        now_and_then=now_and_then,
+        listed=listed if url else (),  # Python looks for modules by the names in a folder
     )
+    return seen, [here] if own else []
+
+
+@contextmanager
+def loaded(access: Access, folder: Path) -> Iterator[Access]:
+    """The same access, with a process that loads the folder's revisions while others are at work, and runs each request
+    of the block in a fork of itself."""
+    if access.warm:
+        yield access
+        return
+    surroundings, path = _surroundings(access, folder)
+    warm = Warm(surroundings, {"schema": "public", "folder": str(folder), "path": path})
+    try:
+        yield replace(access, warm=warm)
+    finally:
+        warm.close()
 
 
 def hidden(access: Access) -> list[str]:

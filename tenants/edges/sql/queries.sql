@@ -351,6 +351,43 @@ WHERE c.relnamespace = to_regnamespace(%(schema)s) AND c.relkind = 'r';
 SELECT count(*) AS count FROM pg_class c
 WHERE c.relnamespace = to_regnamespace(%(schema)s) AND c.relrowsecurity AND c.relforcerowsecurity;
 
+-- name: last_good
+-- The last record of each tenant that is not one of a failure, and changed something.
+SELECT d.tenant, d.kind, d.outcome, d.to_heads, d.git_rev, d.recorded_at, d.live_at
+FROM unnest(%(names)s::text[]) AS wanted (name)
+CROSS JOIN LATERAL (SELECT * FROM tenants.deploys WHERE tenant = wanted.name AND outcome NOT IN ('failed', 'unchanged')
+                    ORDER BY recorded_at DESC LIMIT 1) d;
+
+-- name: glance
+-- psql's: see glance.py, which puts the statements `identify` and `schemas` in. First who we are, then how much there is,
+-- then a line for each tenant, then the rows of all version tables that are what they have to be, each after a line with
+-- a tab in it, which a row cannot have.
+SELECT row_to_json(me) AS json, me.catalog FROM (identify) me \gset me_
+\if :me_catalog
+\else
+\quit
+\endif
+SELECT :'me_json';
+SELECT json_build_object(
+    'version', (SELECT version FROM tenants.catalog),
+    'count', (SELECT count(*) FROM tenants.tenants),
+    'left', EXISTS (SELECT FROM pg_roles WHERE rolname ~ '~(deploy|scratch)~'));
+SELECT json_build_object(
+    'name', t.name, 'project', t.project, 'suspended', t.suspended_at IS NOT NULL, 'versioned', s.versioned,
+    'sound', s.exists AND s.owner = t.name AND s.version_fault IS NULL,
+    'last', (SELECT row_to_json(l) FROM (
+                SELECT kind, outcome, to_heads, git_rev, recorded_at, live_at FROM tenants.deploys
+                WHERE tenant = t.name AND outcome NOT IN ('failed', 'unchanged') ORDER BY recorded_at DESC LIMIT 1) l),
+    'ran', (SELECT json_agg(json_build_array(from_heads, applied) ORDER BY recorded_at) FROM tenants.deploys
+            WHERE :order AND tenant = t.name AND cardinality(applied) > 0))
+FROM tenants.tenants t JOIN (schemas) s ON s.name = t.name ORDER BY t.name;
+SELECT 'BEGIN READ ONLY; SET LOCAL row_security = off; SET LOCAL lock_timeout = MILLISECONDS; ' || string_agg(format(
+           'COPY (SELECT %L, ''begin'') TO STDOUT; COPY %I.alembic_version (version_num) TO STDOUT', s.name, s.name),
+           '; ' ORDER BY s.name) || '; COPY (SELECT '''', ''end'') TO STDOUT; COMMIT'
+FROM (SELECT *, row_number() OVER (ORDER BY name) / 250 AS batch FROM (schemas) found
+      WHERE versioned AND version_fault IS NULL) s
+GROUP BY batch ORDER BY batch \gexec
+
 -- name: trusting_rules
 -- Lines of pg_hba.conf that let somebody in over a network without a password. A superuser may read them.
 SELECT line_number AS line, array_to_string(user_name, ', ') AS users, address

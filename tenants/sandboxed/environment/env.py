@@ -8,7 +8,8 @@ from tenants.sandboxed import sqlscripts
 config = context.config
 connection = config.attributes.get("connection")
 schema = config.attributes["schema"]
-sqlscripts.add(context.script)
+if not config.attributes["loaded"]:
+    sqlscripts.add(context.script)
 
 if connection is None:
     context.configure(dialect_name="postgresql", as_sql=True, literal_binds=True, version_table_schema=schema)

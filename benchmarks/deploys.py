@@ -1,0 +1,226 @@
+"""What a push costs beside what people do today: nothing pending, one revision, many tenants, a backup.
+
+    python -m benchmarks.deploys --times 5 --tenants 200
+
+Each thing is done in both ways, in turn, several times, on the same server; shown are medians, and their ratio. Where a
+way is sampled (a shell loop over hundreds of schemas) a few are timed, and the rest is taken to be like them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from support import Bucket
+from throwaway_postgres import PASSWORD, Server, throwaway_postgres, wheel_binaries
+
+from benchmarks import app, objects, observation, town
+from benchmarks.town import COLUMN, TABLE, Project, call
+
+SETTINGS = ["autovacuum=on", "log_statement=none", "shared_buffers=256MB", "max_wal_size=2GB", "min_wal_size=1GB"]
+SETTINGS += ["fsync=on", "max_connections=100"]
+Way = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Sizes."""
+
+    times: int
+    tenants: int
+    sample: int
+    revisions: int
+    megabytes: float
+
+
+@dataclass(frozen=True)
+class Row:
+    what: str
+    against: str
+    ours: float
+    theirs: float
+    wanted: str
+
+    @property
+    def cells(self) -> list[str]:
+        return [
+            self.what,
+            f"{self.ours:.2f} s",
+            self.against,
+            f"{self.theirs:.2f} s",
+            f"{self.ours / self.theirs:.2f} ×",
+            self.wanted,
+        ]
+
+
+def timed(way: Callable[..., None], *arguments: str | Path) -> float:
+    began = time.monotonic()
+    way(*arguments)
+    return time.monotonic() - began
+
+
+def in_turn(times: int, *ways: Way) -> list[float]:
+    """The medians of the ways, which are gone in turn; each once before, for the caches."""
+    for way in ways:
+        way()
+    return [median(took) for took in zip(*([timed(way) for way in ways] for _ in range(times)), strict=True)]
+
+
+class Bench:
+    def __init__(self, server: Server, folder: Path, endpoint: str, wanted: Wanted) -> None:
+        self.server, self.folder, self.endpoint, self.wanted = server, folder, endpoint, wanted
+
+    @contextmanager
+    def settled(self, name: str, revisions: int, tenants: int) -> Iterator[Project]:
+        with town.project(self.server, self.folder, name) as made:
+            made.write(revisions, TABLE)
+            made.settle(tenants)
+            yield made
+
+    def nothing_pending(self) -> Iterator[Row]:
+        many, large = self.wanted.tenants, self.wanted.tenants * 5
+        with (
+            self.settled("one", 1, 1) as one,
+            self.settled("fifty", self.wanted.revisions, 1) as fifty,
+            self.settled("long", self.wanted.revisions * 10, 1) as long,
+            self.settled("many", self.wanted.revisions, many) as town_,
+            self.settled("large", self.wanted.revisions, large) as city,
+        ):
+            url = fifty.login("fifty-1")
+            projects = [one, fifty, long, town_, city]
+            ways: list[Way] = [lambda p=p: p.does("deploy") for p in projects]  # type: ignore[misc]
+            got = in_turn(self.wanted.times, *ways, lambda: fifty.alembic(url))
+            for project in projects:
+                assert project.run("deploy").err.count("up to date") == 1, "there was something to do"
+        first, plain, lengthy, several, all_, alembic = got
+        count = self.wanted.revisions
+        yield Row(f"nothing pending, {count} revisions", "`alembic upgrade head`", plain, alembic, "0.30 ×")
+        yield Row(f"nothing pending, {count * 10} revisions", "ours with 1", lengthy, first, "1.15 ×")
+        yield Row(f"nothing pending, {many:,} tenants", "ours for 1", several, plain, "1.3 ×")
+        yield Row(f"nothing pending, {large:,} tenants", "ours for 1", all_, plain, "2 ×")
+
+    def fleets(self) -> Iterator[Row]:
+        many, sample = self.wanted.tenants, self.wanted.sample
+        ours, psql, columns, loop = [], [], [], []
+        for n in range(self.wanted.times):
+            with town.project(self.server, self.folder, f"ours{n}") as one:
+                one.write(20, TABLE)
+                one.settle(many, migrated=False)
+                ours.append(timed(one.does, "deploy", "--no-snapshot"))
+                one.write(19, COLUMN)
+                names = one.tenants_
+                urls = [one.login(name) for name in names[:sample]]
+                loop.append(sum(timed(one.alembic, url) for url in urls) / sample * many)
+                columns.append(timed(one.does, "deploy", "--no-snapshot") / (many - sample) * many)
+            with town.project(self.server, self.folder, f"psql{n}") as other:
+                other.write(20, TABLE)
+                other.settle(many, migrated=False)
+                file = other.same_sql(other.tenants_)
+                psql.append(timed(other.psql, file))
+        what = f"20 revisions, a table and an index each, on {many} tenants, no snapshots"
+        yield Row(what, "psql with the same SQL", median(ours), median(psql), "1.25 ×")
+        what = f"19 ADD COLUMN on {many} tenants, no snapshots"
+        yield Row(what, f"shell loop of `alembic` ({sample} sampled)", median(columns), median(loop), "0.05 ×")
+
+    def one_revision(self) -> Iterator[Row]:
+        """Each run has its own revision: it cannot be run twice."""
+        ours, theirs = [], []
+        with (
+            town.project(self.server, self.folder, "push") as push,
+            town.project(self.server, self.folder, "plain") as plain,
+        ):
+            for one in (push, plain):
+                one.write(1, TABLE)
+                one.settle(1, migrated=False)
+                one.does("deploy")
+            push.environment |= Bucket.create(self.endpoint, "push").environment
+            url = plain.login("plain-1")
+            for _ in range(self.wanted.times + 1):
+                for one in (push, plain):
+                    one.write(1, COLUMN)
+                ours.append(timed(push.does, "deploy"))
+                theirs.append(timed(plain.alembic, url))
+        what = "one small revision: snapshot to S3, rehearsal, migration"
+        yield Row(what, "`alembic upgrade head` alone", median(ours[1:]), median(theirs[1:]), "3 ×")
+
+    def commands(self) -> Iterator[Row]:
+        few, many = self.wanted.tenants // 2, self.wanted.tenants * 5
+        with self.settled("few", 1, few) as small, self.settled("hundreds", 1, many) as large:
+            for name, arguments in {"list": ["list"], "status": ["status"], "audit": ["audit", "--json"]}.items():
+                ways: list[Way] = [lambda p=p, a=arguments: p.run(*a) for p in (small, large)]  # type: ignore[misc]
+                less, more = in_turn(self.wanted.times, *ways)
+                yield Row(f"`tenants {name}`, {many:,} tenants", f"ours for {few:,}", more, less, "12 ×")
+
+    def backups(self) -> Iterator[Row]:
+        with town.project(self.server, self.folder, "kept") as kept:
+            kept.settle(1, migrated=False)
+            url = kept.login("kept-1")
+            app.fill(url, "kept-1".join('""'), round(self.wanted.megabytes * app.MB))
+            kept.environment |= (bucket := Bucket.create(self.endpoint, "kept")).environment
+            client, programs = bucket.client(), wheel_binaries()
+            file, number = self.folder / "export", iter(range(10**6))
+
+            def ours() -> None:
+                kept.database.sql("UPDATE notes SET seen = seen + 1 WHERE id = 1", url=url)
+                kept.does("snapshot", "kept-1")
+
+            def dokku() -> None:
+                """As dokku-postgres does: into a file, tar and gzip, upload."""
+                dump = [str(programs / "pg_dump"), "-Fc", "--no-acl", "--no-owner", f"--file={file}", kept.database.url]
+                call(dump, self.folder, PGPASSWORD=PASSWORD)
+                call(["tar", "-czf", f"{file}.tgz", "-C", str(self.folder), file.name], self.folder)
+                client.upload_file(f"{file}.tgz", bucket.name, f"dokku/{next(number)}")
+
+            def piped() -> None:
+                dump = f"'{programs}/pg_dump' --no-owner '{kept.database.url}' | gzip > '{file}.gz'"
+                call(["sh", "-c", dump], self.folder, PGPASSWORD=PASSWORD)
+                client.upload_file(f"{file}.gz", bucket.name, f"gzip/{next(number)}")
+
+            mine, theirs, pipe = in_turn(self.wanted.times, ours, dokku, piped)
+        what = f"backup of {self.wanted.megabytes:g} MB, read back and looked through"
+        yield Row(what, "`pg_dump -Fc`, tar, gzip, upload", mine, theirs, "–")
+        yield Row(what, "`pg_dump`, gzip, upload", mine, pipe, "–")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--times", type=int, default=3)
+    parser.add_argument("--tenants", type=int, default=200)
+    parser.add_argument("--sample", type=int, default=5, help="tenants that a shell loop is timed for")
+    parser.add_argument("--revisions", type=int, default=50)
+    parser.add_argument("--megabytes", type=float, default=20)
+    parser.add_argument("--only", action="append", choices=PARTS, metavar="PART")
+    wanted = parser.parse_args()
+    sizes = Wanted(wanted.times, wanted.tenants, wanted.sample, wanted.revisions, wanted.megabytes)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-")))
+        for path in ("server", "objects", "work"):
+            (folder / path).mkdir()
+        server = stack.enter_context(throwaway_postgres(folder / "server", more=SETTINGS))
+        endpoint = stack.enter_context(objects.running(folder / "objects"))
+        bench, rows = Bench(server, folder / "work", endpoint, sizes), []
+        for part in wanted.only or PARTS:
+            rows += list(getattr(bench, part)())
+    model = next((x.partition(": ")[2] for x in _cpu() if x.startswith("model name")), platform.machine())
+    print(f"\n{os.cpu_count()} × {model}, Linux {platform.release()}, Python {platform.python_version()},", end=" ")
+    print(f"PostgreSQL of the wheel; medians of {sizes.times}; load {os.getloadavg()[0]:.1f} at the end.\n")
+    observation.table(["what", "`tenants`", "beside", "takes", "ratio", "wanted, at most"], [row.cells for row in rows])
+
+
+def _cpu() -> list[str]:
+    file = Path("/proc/cpuinfo")
+    return file.read_text().splitlines() if file.exists() else []
+
+
+PARTS = ("nothing_pending", "fleets", "one_revision", "commands", "backups")
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""deploy: what every push runs. Whatever it takes to migrate is read when there is something to migrate."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from tenants.cli import options, render
+from tenants.core.policy import Policy
+from tenants.core.results import DeployOptions, DeployResult
+from tenants.core.settings import Settings
+from tenants.usecases import glance
+
+
+@click.command()
+@click.argument("tenant", nargs=-1, shell_complete=options.names)
+@options.no_snapshot
+@options.rehearsal
+@options.rehearsal_limit
+@options.rehearsal_timeout
+@options.incompatible
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    envvar="TENANTS_JOBS",
+    metavar="N",
+    help="How many tenants of one project are migrated at once. [default: one for each processor, 4 at most]",
+)
+@click.option(
+    "--max-failures",
+    type=click.IntRange(min=1),
+    envvar="TENANTS_MAX_FAILURES",
+    default=DeployOptions.max_failures,
+    show_default=True,
+    metavar="N",
+    help="How many may fail before no further one is begun.",
+)
+@options.from_scratch
+@options.timeout_of_migrations
+@options.wait
+@options.as_json
+def deploy(
+    tenant: tuple[str, ...],
+    no_snapshot: bool,
+    rehearsal: bool,
+    rehearsal_limit: int | None,
+    rehearsal_timeout: float | None,
+    incompatible: Policy | None,
+    jobs: int | None,
+    max_failures: int,
+    from_scratch: bool,
+    timeout: float,
+    wait: float,
+    as_json: bool,
+) -> int:
+    """Migrate all tenants with something pending, or those named.
+
+    For each: a snapshot first, then a rehearsal on a copy of it, then all pending revisions in one transaction, in the
+    tenant's own schema as the tenant, then the proof. When anything fails, the schema is as it was and the exit code
+    stops Dokku's deploy.
+    """
+    wanted = DeployOptions(
+        no_snapshot=no_snapshot,
+        rehearse=rehearsal,
+        rehearsal_limit=rehearsal_limit,
+        rehearsal_timeout=rehearsal_timeout,
+        incompatible=incompatible,
+        from_scratch=from_scratch,
+        jobs=jobs,
+        max_failures=max_failures,
+        wait=wait,
+        timeout=timeout,
+    )
+    tell = render.Progress(tenant)
+    results = glance.nothing_pending(Settings.read(os.environ), tell) if not tenant else None
+    if results is None:
+        from tenants.usecases import deploy as deploys
+
+        with options.access("deploy") as access:
+            results = deploys.deploy(access, tenant, wanted, tell)
+    if as_json:
+        render.answer({"deploys": [_document(result) for result in results]})
+    else:
+        for result in results:
+            _show(result)
+        if not results:
+            render.say(render.NOTHING_YET)
+    failed = [result.error for result in results if result.error]
+    if failed and not as_json:
+        render.fail(failed[-1], lead="", release="the old one goes on serving")
+    return failed[0].exit_code if failed else 0
+
+
+def _document(result: DeployResult) -> dict[str, Any]:
+    error = result.error.message if result.error else result.why or None
+    return {
+        "tenant": result.tenant,
+        "from": result.start,
+        "to": result.end,
+        "applied": list(result.applied),
+        "snapshot": result.snapshot,
+        "outcome": result.outcome,
+        "seconds": result.seconds,
+        "incompatible": render.findings(result.incompatible),
+        "error": error if result.outcome in ("failed", "skipped") else None,
+    }
+
+
+def _show(result: DeployResult) -> None:
+    name = result.tenant
+    if result.outcome == "migrated":
+        undo = f" Undo: tenants undo {name}" if result.snapshot else ""
+        render.say(f"{name}   migrated to {result.end} in {result.seconds:.1f} s.{undo}", colour="green")
+    elif result.outcome == "skipped" and result.why.startswith("not tried"):
+        render.say(f"{name}   {result.why}; it is at {result.end or 'nothing yet'}")
+    if result.created and result.outcome != "failed":
+        render.say(f"{name}   has no login yet. The app's DATABASE_URL comes from: tenants login {name}")
+
+
+COMMANDS = (deploy,)
