@@ -94,7 +94,7 @@ def test_no_further_one_is_begun_when_as_many_have_failed_as_may(shops: Place) -
     done = shops.tenants("deploy", "--no-snapshot", "--json", "--jobs", "2", TENANTS_MAX_FAILURES="2")
     outcomes = [one["outcome"] for one in done.json["deploys"]]
     assert done.code == 6 and outcomes[0] == "migrated" and outcomes[1:3] == ["failed", "failed"]
-    assert outcomes[4] == "skipped" or outcomes.count("failed") == 3  # the third was begun before the second had failed
+    assert outcomes[4] == "skipped"  # the one before it may have been begun before the second had failed
     shops.nothing_left()
 
 
