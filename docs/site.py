@@ -23,6 +23,7 @@ FIRST = ("control-repo", "in-app", "plugin", "buildpack", "new-project", "revisi
 """How-tos, in the order in which somebody needs them; the others follow by name."""
 
 PLACED = ("tutorial", "contract", "releasing")
+"""Pages that have a place of their own; the others explain."""
 
 ELSEWHERE = {"index.md": "README.md", "changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
 """Pages that are files of the repository's top."""
@@ -31,9 +32,7 @@ ELSEWHERE = {"index.md": "README.md", "changelog.md": "CHANGELOG.md", "contribut
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     names = sorted(path.stem for path in (DOCS / "howto").glob("*.md"))
     ordered = [name for name in FIRST if name in names] + [name for name in names if name not in FIRST]
-    explained = sorted(
-        path.name for path in DOCS.glob("*.md") if path.stem not in ("tutorial", "contract", "releasing")
-    )
+    explained = sorted(path.name for path in DOCS.glob("*.md") if path.stem not in PLACED)
     config.nav = [
         {"Start": ["index.md", "tutorial.md"]},
         {"How to": [f"howto/{name}.md" for name in ordered]},

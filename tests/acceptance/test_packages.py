@@ -97,7 +97,6 @@ def test_a_release_can_be_made_in_any_clone(tmp_path: Path) -> None:
     run("git", "clone", "--quiet", REPOSITORY, clone)
     shutil.copy(REPOSITORY / "hooks" / "release", clone / "hooks")
     for folder in ("plugin", "buildpack"):
-        (clone / "hooks" / folder).mkdir(exist_ok=True)
         (clone / "hooks" / folder / "marker").write_text(folder)
     somebody = {f"GIT_{who}_{what}": "somebody" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     run("git", "add", ".", folder=clone)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import strict_r2
 from engine.engine import BASE, AbsentError, Engine, running
-from engine.host import PLUGIN, STANDIN, SUPERUSER, Host
+from engine.host import PLUGIN, SUPERUSER, Host
 from support import REPOSITORY, Bucket, Done
 
 from tenants import __version__
@@ -47,8 +47,6 @@ COLOUR = "-- migrate:up\nALTER TABLE items ADD colour text NOT NULL;\n"
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    if not PLUGIN.is_dir() or not STANDIN.is_dir():
-        pytest.skip("the plugin is not in this tree")
     try:
         with running() as engine:
             yield engine
