@@ -12,6 +12,7 @@ from weakref import WeakSet
 
 from tenants.core.adoption import Adoption
 from tenants.core.errors import Refused
+from tenants.core.identity import Identity
 from tenants.core.limits import DEFAULT, Limits
 from tenants.core.limits import NAMES as limit_names
 from tenants.core.manifest import Manifest
@@ -92,7 +93,7 @@ def ensure(connection: Connection) -> None:
         connection.execute("UPDATE tenants.catalog SET version = %s", [len(catalog_steps())])
 
 
-def _make_group(connection: Connection, me: postgres.Identity) -> None:
+def _make_group(connection: Connection, me: Identity) -> None:
     """The group belongs to the whole server; another database of it may have made it already."""
     query = """SELECT rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls,
                       pg_has_role(oid, 'MEMBER WITH ADMIN OPTION')

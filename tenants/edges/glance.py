@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
+from tenants.core.identity import Identity
 from tenants.core.settings import DatabaseUrl
 from tenants.edges import programs, session
 from tenants.edges.sql import catalog_steps, statement
@@ -43,8 +44,7 @@ class Tenant:
 
 @dataclass(frozen=True)
 class Seen:
-    me: dict[str, Any]
-    """As `postgres.Identity` has it."""
+    me: Identity
     tenants: tuple[Tenant, ...]
 
 
@@ -114,7 +114,7 @@ def _lines(pipe: IO[bytes]) -> Iterator[str]:
 
 
 def _read(lines: Iterator[str]) -> Seen:
-    me = json.loads(next(lines))
+    me = Identity(**json.loads(next(lines)))
     known = json.loads(next(lines))
     if known["version"] != len(catalog_steps()) or known["left"]:
         raise ValueError("something is to be done")

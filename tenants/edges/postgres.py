@@ -21,6 +21,7 @@ from psycopg import sql
 from psycopg.rows import TupleRow, dict_row
 
 from tenants.core.errors import Refused, SettingsError, StateError, TenantsError, Unreadable
+from tenants.core.identity import Identity
 from tenants.core.names import printable
 from tenants.core.settings import DatabaseUrl
 from tenants.edges import session
@@ -135,30 +136,6 @@ def literal(value: object) -> sql.Literal:
 def run(connection: Connection, template: LiteralString, **parts: str | sql.Composable) -> None:
     """Execute one statement that takes no parameters but names."""
     connection.execute(compose(template, **parts))
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Who DATABASE_URL makes us, and what it may do."""
-
-    role: str
-    login: str
-    superuser: bool
-    manager: bool
-    """Whether it may make roles and schemas."""
-    inherits: bool
-    """Whether it has the rights of roles that it is a member of. Since PostgreSQL 16 each membership says so itself."""
-    database: str
-    version: int
-    catalog_schema: bool
-    catalog: bool
-    """Whether schema `tenants` is ours."""
-    member: bool
-    """Whether we are in the group of tenants' owners, which may read the catalog."""
-
-    @property
-    def admin(self) -> bool:
-        return self.superuser or self.manager
 
 
 def identify(connection: Connection) -> Identity:

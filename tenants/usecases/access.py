@@ -9,18 +9,16 @@ from datetime import UTC, datetime
 
 from tenants.core import serving
 from tenants.core.errors import MigrationError, Refused, StateError, TenantsError, UsageError
+from tenants.core.identity import OLDEST, Identity
 from tenants.core.names import check_name, quoted
 from tenants.core.near import did_you_mean
 from tenants.core.plan import Observed
 from tenants.core.settings import DatabaseUrl, Settings
 from tenants.edges import catalog, postgres, records
 from tenants.edges.catalog import Entry
-from tenants.edges.postgres import Connection, Identity
+from tenants.edges.postgres import Connection
 from tenants.edges.projectcode import Warm
 from tenants.usecases import roles
-
-OLDEST = 140000
-"""The oldest server that is supported, as `server_version_num` has it."""
 
 
 @dataclass(frozen=True)
@@ -150,15 +148,14 @@ def recognise(settings: Settings, connection: Connection) -> Access:
     me = postgres.identify(connection)
     if me.version < OLDEST:
         raise Refused(f"PostgreSQL at {settings.database.where} is too old", next="update it to PostgreSQL 14 or later")
-    if me.admin and not me.superuser and not me.inherits and me.version < 160000:
+    if me.powerless:
         raise Refused(
             f"{me.role} is NOINHERIT: it has no right over the roles that it makes, and cannot look after tenants",
             next=f'ALTER ROLE "{me.role}" INHERIT; it may do that itself',
         )
     if me.admin:
         return Access(settings, connection, me, None)
-    known = me.catalog and me.member and me.role != me.login
-    own = me.role if known and me.role in catalog.entries(connection) else None
+    own = me.role if me.of_tenant and me.role in catalog.entries(connection) else None
     if own is None:
         raise Refused(
             f"the login {me.login} of DATABASE_URL is neither the admin's nor a tenant's",

@@ -13,9 +13,10 @@ from functools import cache
 from typing import Literal, LiteralString, cast
 
 from tenants.core.events import Event, Stage, Tell
+from tenants.core.identity import Identity
 from tenants.core.names import printable
 from tenants.edges import catalog, postgres, sql
-from tenants.edges.postgres import Connection, Identity
+from tenants.edges.postgres import Connection
 from tenants.usecases.access import Access
 
 Severity = Literal["critical", "high", "medium", "low"]

@@ -15,6 +15,7 @@ from tenants.core import serving
 from tenants.core.errors import TenantsError
 from tenants.core.events import Event, Tell
 from tenants.core.history import History, ran_after
+from tenants.core.identity import OLDEST
 from tenants.core.plan import Action, Observed, Plan, assign, decide
 from tenants.core.results import DeployResult
 from tenants.core.settings import Settings
@@ -70,12 +71,8 @@ def _plans(found: Migrations, looking: Glance) -> list[Plan] | None:
 
 def _decide(found: Migrations, histories: Mapping[Path, History | None], seen: Seen) -> list[Plan] | None:
     me, tenants = seen.me, {one.name: one for one in seen.tenants}
-    own = None
-    if not me["superuser"] and not (me["manager"] and (me["inherits"] or me["version"] >= 160000)):
-        own = tenants.get(me["role"])
-        if me["manager"] or own is None or not me["member"] or me["role"] == me["login"]:
-            return None
-    if me["version"] < 140000:
+    own = tenants.get(me.role) if me.of_tenant else None
+    if me.version < OLDEST or me.powerless or not (me.admin or own):
         return None
     folders = folder.divided(found, (own.name, own.project) if own else None)
     known = {project: history for project, path in folders.items() if (history := histories.get(path))}

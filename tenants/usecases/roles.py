@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import LiteralString
 
+from tenants.core.identity import Identity
 from tenants.core.names import (
     EXTENSIONS_SCHEMA,
     MEMBERS_ROLE,
@@ -26,7 +27,7 @@ from tenants.core.names import (
 )
 from tenants.core.settings import DatabaseUrl
 from tenants.edges import catalog, postgres, signals
-from tenants.edges.postgres import Connection, Identity, compose, literal, run
+from tenants.edges.postgres import Connection, compose, literal, run
 
 SHORT_LIVED = timedelta(hours=6)
 """After this a role that was made for a moment lets nobody in, even if we were killed and nobody has run us since."""
