@@ -66,6 +66,12 @@ class Confinement:
         """Whether a program cannot read the environment and memory of ours."""
         return self.uid is not None or self.landlock
 
+    @property
+    def apart(self) -> bool:
+        """Whether none of the programs can read what is in the environment of another one. Those that have nothing but
+        a uid of their own share it."""
+        return self.landlock or self.uid is None
+
 
 @cache
 def confinement() -> Confinement:

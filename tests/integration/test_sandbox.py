@@ -237,6 +237,30 @@ def test_strays_end_with_the_code_that_left_them(house: House) -> None:
     house.place.nothing_left()
 
 
+def test_no_password_of_the_admins_is_where_code_of_another_run_can_read_it(house: House) -> None:
+    """In one container there may be several runs at once: the agent's, and those of people."""
+    if house.way.landlock:
+        pytest.skip("Landlock keeps programs of one uid apart")
+    house.deployed()
+    spy = f"""
+import pathlib
+while True:
+    for file in pathlib.Path('/proc').glob('[0-9]*/environ'):
+        try:
+            if {PASSWORD[::-1]!r}[::-1].encode() in file.read_bytes():
+                print(file, flush=True)
+        except OSError:
+            pass
+"""
+    command, uid = [house.command[0], "-I", "-c", spy], sandbox.NO_USER
+    with subprocess.Popen(command, user=uid, group=uid, extra_groups=[], stdout=subprocess.PIPE) as process:
+        for _ in range(5):
+            house.deployed()
+        process.kill()
+        assert process.stdout
+        assert process.stdout.read() == b""
+
+
 def test_no_project_code_runs_where_the_admins_url_cannot_be_kept_from_it(helpless: House) -> None:
     (helpless.place.folder / "migrations" / "fruits" / "0001_items.py").write_text(
         f"revision = '0001'\ndown_revision = None\nopen({str(helpless.temporary / 'ran')!r}, 'w').close()\n"
