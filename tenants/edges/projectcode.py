@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -25,6 +26,10 @@ Notice = Callable[[str, str], None]
 an invalid index)."""
 
 _TOTAL = 4 << 20
+_ANSWER = 5
+"""Characters of a line with an exit code, of the longest."""
+_DRAINED = 256
+"""Pieces that are drained from a pipe. More than it holds means that somebody is writing still."""
 
 
 @dataclass
@@ -145,29 +150,43 @@ class Warm:
             self.close()
             self._begin()
         ran = Ran()
-        ear, said = _Ear(ran, notice, secrets), list[bytes]()
+        ear, said = _Ear(ran, notice, secrets), bytearray()
         _ask(self._process, {**request, "report": self._report})
         assert self._process.stdout
-        pipes = {self._reports: ear.listen, self._process.stdout: ear.keep, self._control: said.append}
+        pipes = {self._reports: ear.listen, self._process.stdout: ear.keep, self._control: said.extend}
         give_up = time.monotonic() + seconds
-        done = follow(self._process, pipes, give_up, now_and_then, lambda: b"".join(said).endswith(b"\n"))
+        done = follow(self._process, pipes, give_up, now_and_then, lambda: said.endswith(b"\n") or len(said) > _ANSWER)
+        sound = done
         if done:
-            ran.code = int(b"".join(said)) if said else self._process.wait()
+            code = _code(said) if said else self._process.wait()
+            sound, ran.code = code is not None, 1 if code is None else code
             ran.output = ear.output
-        if not done or self._process.poll() is not None:
-            self.close()  # and all that it has begun; the next request gets another one
-        else:
+        if sound and self._process.poll() is None:
             sandbox.end_strays()
-            _drain(self._reports, self._process.stdout)
+            sound = _drain(self._reports, self._process.stdout)
+        else:
+            sound = False
+        if not sound:
+            self.close()  # and all that it has begun; the next request gets another one
         return ran
 
 
-def _drain(*pipes: IO[bytes]) -> None:
-    """What a stray has written is nothing that the next request has said."""
+def _code(said: bytes | bytearray) -> int | None:
+    """The exit code that was told; None if it is none. What revisions do while they are loaded can write there, too."""
+    match = re.fullmatch(rb"(-?\d{1,3})\n", bytes(said))
+    return int(match[1]) if match else None
+
+
+def _drain(*pipes: IO[bytes]) -> bool:
+    """What a stray has written is nothing that the next request has said. False if there is no end of it."""
     for pipe in pipes:
         with suppress(BlockingIOError):
-            while os.read(pipe.fileno(), PIECE):
-                pass
+            for _ in range(_DRAINED):
+                if not os.read(pipe.fileno(), PIECE):
+                    break
+            else:
+                return False
+    return True
 
 
 @contextmanager
@@ -190,7 +209,7 @@ class _Ear:
 
     @property
     def output(self) -> str:
-        return self.text(self.printed.decode("utf-8", "replace")[-4000:], 4000).strip()
+        return printable(self._shown(self.printed.decode("utf-8", "replace"))[-4000:]).strip()
 
     def keep(self, data: bytes) -> None:
         self.printed = (self.printed + data)[-PIECE:]
@@ -212,10 +231,13 @@ class _Ear:
     def text(self, value: object, length: int) -> str:
         if not isinstance(value, str):
             raise TypeError(value)
-        text = value[:_TOTAL]
+        return printable(self._shown(value[:_TOTAL])[:length])
+
+    def _shown(self, text: str) -> str:
+        """Without the secrets. To be called before it is cut: a part of one would not be known as such."""
         for secret in self._secrets:
             text = text.replace(secret, "…")
-        return printable(text[:length])
+        return text
 
     def _note(self, event: Any) -> None:
         ran, kind = self._ran, event["event"]

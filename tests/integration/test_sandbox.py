@@ -22,7 +22,7 @@ import pytest
 from attacks.thefts import THEFT
 from support import REPOSITORY, Database, Done, Place
 
-from tenants.edges import confine, sandbox
+from tenants.edges import confine, projectcode, sandbox
 
 SECRET = "storage-secret-that-must-not-show"
 PASSWORD = "admins-password-that-must-not-show"
@@ -235,6 +235,53 @@ def test_strays_end_with_the_code_that_left_them(house: House) -> None:
             continue
     assert marked == []
     house.place.nothing_left()
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        "os.write(descriptor, b'junk' + bytes([10]))",
+        "os.write(descriptor, b'1' * 60_000)",
+        "os.fork() or [os.write(descriptor, b'1' * 60_000) for _ in iter(int, 1)]",
+    ],
+    ids=["no exit code", "no end", "for ever"],
+)
+def test_what_a_revision_writes_while_it_is_loaded_stops_nobody(tmp_path: Path, left: str) -> None:
+    """It has all pipes of the process in which it is loaded, that of the exit codes included."""
+    tmp_path.chmod(0o755)
+    (tmp_path / "0001_step.py").write_text(
+        "import os\nrevision = '0001'\ndown_revision = None\n"
+        "def upgrade():\n    pass\n"
+        "for descriptor in range(3, 40):\n    try:\n"
+        f"        {left}\n    except OSError:\n        pass\n"
+    )
+    surroundings = projectcode.Surroundings({}, [str(tmp_path)], [], None)
+    request = {"schema": "fruits", "folder": str(tmp_path), "path": []}
+    warm = projectcode.Warm(surroundings, request)
+    try:
+        for _ in range(2):
+            asked = {**request, "do": "sql", "start": None, "target": "0001"}
+            ran = projectcode.run(asked, surroundings=surroundings, warm=warm, seconds=20)
+            assert ran.code is not None
+    finally:
+        warm.close()
+
+
+def test_the_end_of_an_output_has_no_part_of_a_secret(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "0001_step.py").write_text(
+        "revision = '0001'\ndown_revision = None\n"
+        f"print('{PASSWORD}' + '.' * 3990, flush=True)\n"
+        "import os\nos._exit(3)\n"
+    )
+    ran = projectcode.run(
+        {"do": "sql", "schema": "fruits", "folder": str(tmp_path), "path": [], "start": None, "target": "0001"},
+        surroundings=projectcode.Surroundings({}, [str(tmp_path)], [], None),
+        seconds=20,
+        secrets=[PASSWORD],
+    )
+    assert ran.output.endswith("…" + "." * 3990)
+    assert PASSWORD[-5:] not in ran.output
 
 
 def test_no_password_of_the_admins_is_where_code_of_another_run_can_read_it(house: House) -> None:
