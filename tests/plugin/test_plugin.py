@@ -8,6 +8,7 @@ import re
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -227,6 +228,21 @@ def test_a_folder_of_something_else_is_named_and_passed_over(fruits: Dokku, tmp_
     assert in_order(
         fruits.dokku("tenants:report", "fruits").out, "Tenants tenant:", "fruits", "pushed folder:", "db/migrations"
     )
+
+
+def test_what_is_pushed_makes_this_machine_read_nothing_of_its_own(fruits: Dokku, tmp_path: Path) -> None:
+    folder = source(tmp_path / "source", migrations__versions__0001_items=ITEMS)
+    outside = source(tmp_path / "outside", **{"0001_items": ITEMS})
+    (folder / "migrations" / "0002_endless.sql").symlink_to("/dev/zero")
+    (folder / "migrations" / "0003_elsewhere.sql").symlink_to(outside / "0001_items.sql")
+    os.mkfifo(folder / "migrations" / "versions" / "0000_waits.sql")
+    began = time.monotonic()
+    done = fruits.trigger("post-extract", "fruits", str(folder), COMMIT)
+    assert done.code == 0, done.said
+    assert time.monotonic() - began < 20
+    (folder / "migrations" / "versions" / "0001_items.sql").unlink()
+    done = fruits.trigger("post-extract", "fruits", str(folder), COMMIT)
+    assert not (fruits.lib / "data/tenants/apps/fruits/migrations").exists(), "what a link leads to is not the app's"
 
 
 def test_a_revision_that_imports_the_app_is_told_what_to_do(fruits: Dokku, tmp_path: Path) -> None:
