@@ -108,6 +108,20 @@ def test_a_push_that_fails_leaves_data_and_image_as_they_were_and_says_what_to_d
     assert "back at 0001" in done.out, done.said
 
 
+def test_no_other_apps_image_takes_the_place_of_one_that_is_stopped(fruits: Dokku, tmp_path: Path) -> None:
+    state = fruits.state()
+    serving = state["containers"].pop("fruits.web.1")
+    state["images"]["sha256:pears"] = {"app": "fruits", "stage": "release"}  # labels that its Dockerfile begins with
+    fruits.write_state(state)
+    folder = source(tmp_path / "source", migrations__0001_items=ITEMS, migrations__0002_bad=BAD)
+    assert fruits.push("fruits", folder).code != 0
+    assert fruits.state()["tags"]["dokku/fruits:latest"] == serving
+    state = fruits.state()
+    del state["images"][serving]
+    fruits.write_state(state)
+    assert "Image:    none" in fruits.push("fruits", folder).out
+
+
 def test_an_app_that_lives_in_public_is_stopped_and_adopted_with_its_data(host: Dokku) -> None:
     host.backup_auth()
     host.trigger("install")
