@@ -347,6 +347,22 @@ def test_setup_takes_answers_from_standard_input_and_a_wrong_one_leaves_nothing(
     assert stat.S_IMODE(env.stat().st_mode) == 0o600
 
 
+def test_setup_and_doctor_know_the_version_of_dokku(host: Dokku) -> None:
+    host.ready()
+
+    def told(**environment: str) -> str:
+        return next(
+            line for line in host.dokku("tenants:doctor", "db", **environment).out.splitlines() if "dokku  " in line
+        )
+
+    assert told().startswith("unknown")
+    (host.lib / "VERSION").write_text("v0.36.1-4-gabcdef0\n")
+    assert "ok        dokku        Dokku 0.36.1 stops" in told()
+    (host.lib / "STABLE_VERSION").write_text("1764036000:0.38.27\n")
+    assert "Dokku 0.38.27" in told()
+    assert "Dokku 0.30.0 may go on" in told(DOKKU_VERSION="0.30.0")
+
+
 def test_what_can_be_done_with_an_app_can_be_typed(fruits: Dokku, tmp_path: Path) -> None:
     def does(command: str, *words: str, stdin: str = "") -> str:
         done = fruits.dokku(f"tenants:{command}", *words, stdin=stdin)
