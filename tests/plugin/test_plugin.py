@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from plugin.dokku import COMMIT, PLUGIN, Dokku, plugn, source
-from support import Bucket, Database
+from support import NAME, Bucket, Database
 
 from tenants import __version__
 from tenants.cli import MODULES, spoken
@@ -361,6 +361,23 @@ def test_setup_and_doctor_know_the_version_of_dokku(host: Dokku) -> None:
     (host.lib / "STABLE_VERSION").write_text("1764036000:0.38.27\n")
     assert "Dokku 0.38.27" in told()
     assert "Dokku 0.30.0 may go on" in told(DOKKU_VERSION="0.30.0")
+
+
+def test_setup_says_which_check_failed_and_what_mends_that(host: Dokku) -> None:
+    host.backup_auth()
+    host.trigger("install")
+    (host.service / "DATABASE_NAME").write_text("nowhere\n")
+    done = host.dokku("tenants:setup", "db")
+    assert done.code == 1
+    assert in_order(done.err, "database", "has no database 'nowhere'", "does not hold: database", "postgres:info db"), (
+        done.err
+    )
+    assert "--storage" not in done.said
+    (host.service / "DATABASE_NAME").write_text(f"{NAME}\n")
+    (host.cron / "dokku-postgres-db").write_text("0 3 * * * dokku /usr/bin/dokku postgres:backup db no-such-bucket \n")
+    done = host.dokku("tenants:setup", "db")
+    assert in_order(done.err, "store", "does not hold: store", "Next:", "dokku tenants:setup db --storage"), done.err
+    assert done.code == 1
 
 
 def test_what_can_be_done_with_an_app_can_be_typed(fruits: Dokku, tmp_path: Path) -> None:
