@@ -15,7 +15,6 @@ from pathlib import Path
 
 from support import TENANTS
 
-ESCAPE = re.compile(r"\x1b\[([0-9;]*)([A-Za-z])")
 OURS = re.compile(r"\x1b\[(K|[0-9;]*m)")
 """What we write ourselves: take the rest of a line away, and colours."""
 

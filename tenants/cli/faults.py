@@ -95,7 +95,7 @@ def without_secrets(text: str) -> str:
     secrets = {value for name, value in os.environ.items() if _SECRET.search(name) and len(value) > 3}
     for url in list(secrets):
         with suppress(TenantsError):
-            secrets.add(DatabaseUrl.parse(url).password)
+            secrets.update(DatabaseUrl.parse(url).secrets)
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, "…")
     return text

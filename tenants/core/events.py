@@ -15,7 +15,6 @@ Stage = Literal[
     "migrate",
     "prove",
     "fetch",
-    "record",
     "restore",
     "nightly",
     "drop",

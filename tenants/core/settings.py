@@ -105,6 +105,11 @@ class DatabaseUrl:
         query = "&".join(filter(None, (parts.query, urlencode({name: value}, quote_via=quote))))
         return replace(self, text=parts._replace(query=query).geturl())
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What nobody is to be shown of it: its password, in both ways in which it may be written."""
+        return tuple(dict.fromkeys(filter(None, (self.password, quote(self.password, safe="")))))
+
     def without_password(self) -> str:
         """For a program's command line; the password goes through its environment."""
         return _with_login(urlsplit(self.text), self.user, None)

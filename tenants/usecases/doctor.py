@@ -17,6 +17,7 @@ from tenants.core.checkup import Check, ok, unknown, warning, wrong
 from tenants.core.errors import SettingsError, TenantsError
 from tenants.core.names import printable
 from tenants.core.plan import Action
+from tenants.core.policy import Policy
 from tenants.core.settings import DatabaseUrl, Settings, StoreUrl
 from tenants.core.units import counted
 from tenants.edges import age, catalog, folder, heartbeat, notify, postgres, programs, sandbox, squawk
@@ -215,14 +216,17 @@ def _migrations(patient: _Patient) -> Found:
 
 
 def _linter(patient: _Patient) -> Found:
-    policy, there = patient.value("TENANTS_INCOMPATIBLE").lower() or "warn", squawk.find(patient.value("PATH"))
-    if policy not in ("off", "warn", "stop"):
-        yield wrong("linter", "TENANTS_INCOMPATIBLE is none of off, warn, stop", "set TENANTS_INCOMPATIBLE=warn")
-    elif there or policy == "off":
+    policy, there = patient.value("TENANTS_INCOMPATIBLE").lower() or Policy.WARN, squawk.find(patient.value("PATH"))
+    if policy not in list(Policy):
+        known = ", ".join(Policy)
+        yield wrong("linter", f"TENANTS_INCOMPATIBLE is none of {known}", f"set TENANTS_INCOMPATIBLE={Policy.WARN}")
+    elif there or policy == Policy.OFF:
         yield ok("linter", f"TENANTS_INCOMPATIBLE is {policy}")
     else:
-        say = wrong if policy == "stop" else warning
-        words = "every push will stop" if policy == "stop" else "nobody looks whether the old release is in trouble"
+        say = wrong if policy == Policy.STOP else warning
+        words = (
+            "every push will stop" if policy == Policy.STOP else "nobody looks whether the old release is in trouble"
+        )
         yield say("linter", f"squawk is not installed: {words}", squawk.HOW_TO_GET_IT)
 
 

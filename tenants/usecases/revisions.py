@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from tenants.core import effects
 from tenants.core.effects import Effects
@@ -76,9 +75,7 @@ def compare(
         "models": models,
         "path": [str(path) for path in (here, here / "src") if path.is_dir()],
     }
-    return _run(
-        access, plan, here, request, seconds=seconds, secrets=(url.password, quote(url.password, safe="")), url=url
-    )
+    return _run(access, plan, here, request, seconds=seconds, secrets=url.secrets, url=url)
 
 
 def downgrade(
@@ -120,9 +117,8 @@ def _migrate(
         "locks": (effects.to_take_first(seen), effects.to_take_first(seen, effects.NOT_LATE)),
         "watch": owner is not None,
     }
-    secrets = (url.password, quote(url.password, safe=""))
     return _run(
-        access, plan, folder, request, seconds=seconds, secrets=secrets, notice=notice, now_and_then=now_and_then
+        access, plan, folder, request, seconds=seconds, secrets=url.secrets, notice=notice, now_and_then=now_and_then
     )
 
 

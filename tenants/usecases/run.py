@@ -231,7 +231,7 @@ class _Run(Pipeline):
             self.tell(Event(self.plan.tenant, stage, f"| {line}"))
 
         text = url.with_parameter("schema", self.plan.tenant).text if self.options.schema_in_url else url.text
-        secret = {*surroundings.secrets(url), *surroundings.secrets(self.access.settings.database)}
+        secret = {*url.secrets, *self.access.settings.database.secrets}
         if self.elsewhere:
             answer, lines = self.elsewhere(where, {"DATABASE_URL": text}, timeout), Lines([*secret], hear)
             lines.feed(answer.output)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from tenants.core.settings import DatabaseUrl
 from tenants.edges import postgres, projectcode
@@ -39,14 +39,9 @@ def _redirected(found: Mapping[str, str], live: DatabaseUrl, copy: DatabaseUrl) 
     in another way left out."""
     redirected = {}
     for name, value in found.items():
-        if not any(secret in value for secret in secrets(live)):
+        if not any(secret in value for secret in live.secrets):
             redirected[name] = value
         elif re.fullmatch(r"[a-z][a-z0-9+]*://\S*", value):
             there = urlsplit(copy.text)
             redirected[name] = urlsplit(value)._replace(netloc=there.netloc, path=there.path).geturl()
     return redirected
-
-
-def secrets(url: DatabaseUrl) -> tuple[str, ...]:
-    """What nobody is to be shown of the URL: its password, in both ways in which it may be written."""
-    return tuple(dict.fromkeys(filter(None, (url.password, quote(url.password, safe="")))))
