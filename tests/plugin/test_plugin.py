@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from plugin.dokku import COMMIT, PLUGIN, Dokku, plugn, source
-from support import NAME, Bucket, Database
+from support import NAME, TENANTS, Bucket, Database
 
 from tenants import __version__
 from tenants.cli import MODULES, spoken
@@ -305,6 +305,34 @@ def test_the_apps_own_tool_runs_in_its_image_on_a_copy_and_then_live(fruits: Dok
     assert password
     assert password[1] not in done.said + fruits.said_to_docker()
     assert [file.name for file in tmp_path.glob("tmp.*")] == [], "nothing is left behind"
+
+
+def test_what_the_apps_own_tool_prints_shows_no_password_and_moves_no_cursor(fruits: Dokku, tmp_path: Path) -> None:
+    tool = tmp_path / "tool"
+    tool.write_text("#!/bin/sh\necho at $DATABASE_URL\nprintf 'a\\033[2Jb\\n'\n")
+    tool.chmod(0o755)
+    assert fruits.dokku("tenants:set", "fruits", "migrate", str(tool)).code == 0
+    done = fruits.push("fruits", source(tmp_path / "source", migrations__theirs="CREATE TABLE theirs ();"))
+    assert done.code == 0, done.said
+    assert re.findall(r"at postgres://fruits~deploy~\w+:([^@]*)@", done.said) == ["…"]
+    assert "\x1b" not in done.said
+    assert r"a\x1b[2Jb" in done.said
+
+
+def test_a_tool_that_does_not_end_is_ended_when_nobody_waits_for_it(fruits: Dokku, tmp_path: Path) -> None:
+    tool, impatient, lives = tmp_path / "tool", tmp_path / "impatient", tmp_path / "lives"
+    tool.write_text(f"#!/bin/sh\nhead -c 300000 /dev/zero | tr '\\0' x\nsleep 40\ntouch {lives}\n")
+    impatient.write_text(f'#!/bin/sh\nexec {TENANTS} "$@" --timeout 2\n')
+    for file in (tool, impatient):
+        file.chmod(0o755)
+    assert fruits.dokku("tenants:set", "fruits", "migrate", str(tool)).code == 0
+    fruits.environment["STANDIN_TENANTS"] = str(impatient)
+    began = time.monotonic()
+    done = fruits.push("fruits", source(tmp_path / "source", migrations__theirs="CREATE TABLE theirs ();"))
+    assert done.code == 6, done.said
+    assert "took longer than 2 s" in done.said
+    assert time.monotonic() - began < 30
+    assert not lives.exists()
 
 
 def test_an_app_that_has_no_tenant_is_left_alone(host: Dokku, tmp_path: Path) -> None:
