@@ -275,17 +275,23 @@ def test_the_apps_own_tool_runs_in_its_image_on_a_copy_and_then_live(fruits: Dok
         f"#!{sys.executable}\n"
         "import os, psycopg\n"
         "assert os.environ['OTHER_URL'] == os.environ['DATABASE_URL'] and os.environ['GREETING'] == 'hello world'\n"
+        "assert os.environ['ASYNC_URL'] == os.environ['DATABASE_URL'].replace('postgres:', 'postgresql+x:') + '?a=b'\n"
+        "assert ('~scratch~' in os.environ['DATABASE_URL']) != ('PGPASSWORD' in os.environ)\n"
         "with psycopg.connect(os.environ['DATABASE_URL']) as connection:\n"
         "    print('rows:', connection.execute('SELECT count(*) FROM items').fetchone()[0])\n"
         "    connection.execute(open(os.path.dirname(__file__) + '/step.sql').read())\n"
     )
     tool.chmod(0o755)
     (tmp_path / "step.sql").write_text("ALTER TABLE items ADD colour text")
-    (fruits.apps / "fruits" / "ENV.json").write_text(
-        json.dumps(
-            {**(config := fruits.config("fruits")), "OTHER_URL": config["DATABASE_URL"], "GREETING": "hello world"}
-        )
-    )
+    config = fruits.config("fruits")
+    url = config["DATABASE_URL"]
+    others = {
+        "OTHER_URL": url,
+        "ASYNC_URL": url.replace("postgres:", "postgresql+x:") + "?a=b",
+        "PGPASSWORD": url.partition("@")[0].rpartition(":")[2],
+        "GREETING": "hello world",
+    }
+    (fruits.apps / "fruits" / "ENV.json").write_text(json.dumps(config | others))
     with (fruits.lib / "data/tenants/services/db/env").open("a") as env:
         env.write("TENANTS_REHEARSAL=on\n")
     assert fruits.dokku("tenants:set", "fruits", "migrate", str(tool)).code == 0
