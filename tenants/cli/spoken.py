@@ -9,6 +9,9 @@ from collections.abc import Iterable
 VARIABLE = "TENANTS_CALLED_AS"
 """Where it says `dokku tenants:`, a command is told as `dokku tenants:undo fruits`."""
 
+SERVICE = "TENANTS_SERVICE"
+"""Where it says `db`, a command that wants a service of dokku-postgres is told with that one."""
+
 OTHERWISE = {"show": "info", "log": "logs", "create": "link SERVICE"}
 """The plugin's words for some of ours."""
 
@@ -28,5 +31,9 @@ def told(text: str) -> str:
     """Text in which our commands are written as they are typed."""
     called = os.environ.get(VARIABLE)
     for pattern in _commands if called else ():
-        text = pattern.sub(lambda found: f"{called}{OTHERWISE.get(found[1], found[1])}", text)
+        text = pattern.sub(lambda found: f"{called}{_word(found[1])}", text)
     return text
+
+
+def _word(command: str) -> str:
+    return OTHERWISE.get(command, command).replace("SERVICE", os.environ.get(SERVICE, "SERVICE"))

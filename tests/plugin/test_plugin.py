@@ -219,7 +219,8 @@ def test_a_renamed_app_keeps_its_tenant_and_a_deleted_one_leaves_it(fruits: Dokk
     done = fruits.trigger("service-action", "pre-delete", "postgres", "db")
     assert done.code == 1
     assert in_order(done.err, "it has the tenants fruits", "dokku tenants:drop db <tenant> --yes")
-    assert fruits.dokku("tenants:drop", "db", "fruits", "--yes").code == 0
+    done = fruits.dokku("tenants:drop", "db", "fruits", "--yes")
+    assert (done.code, "Undo: dokku tenants:link db fruits && dokku tenants:restore fruits" in done.out) == (0, True)
     assert fruits.trigger("service-action", "pre-delete", "postgres", "db").code == 0
     assert fruits.trigger("service-action", "post-delete", "postgres", "db").code == 0
     assert not (fruits.lib / "data/tenants/services/db").exists()
