@@ -143,8 +143,9 @@ class Dokku:
         state["images"][new] = {"app": app, "stage": "build"}
         state["tags"][f"dokku/{app}:latest"] = new
         self.write_state(state)
-        if said[-1].code == 0:
-            said.append(self.trigger("post-build", "dockerfile", app, str(source)))
+        for name in ("pre-build", "post-build"):  # that of post-extract is not heeded
+            if name == "pre-build" or said[-1].code == 0:
+                said.append(self.trigger(name, "dockerfile", app, str(source)))
         state = self.state()
         if said[-1].code == 0:
             state["images"][new]["stage"] = "release"

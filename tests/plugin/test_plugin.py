@@ -176,6 +176,26 @@ def test_a_clone_never_has_the_url_of_the_original(fruits: Dokku) -> None:
     assert "DATABASE_URL" not in fruits.config("fruits-next")
 
 
+def test_a_clone_that_was_broken_off_is_not_built_with_the_url_of_the_original(fruits: Dokku, tmp_path: Path) -> None:
+    config = fruits.config("fruits")
+    fruits.create("pears", **config, OTHER_URL=config["DATABASE_URL"], GREETING="hello")
+    folder = source(tmp_path / "source", migrations__0001_items=ITEMS)
+    done = fruits.push("pears", folder)
+    assert done.code == 1
+    assert in_order(done.err, "its DATABASE_URL is that of fruits", "Next:", "dokku tenants:link db pears"), done.said
+    assert fruits.dokku("tenants:link", "db", "pears").code == 0
+    assert set(fruits.config("pears")) == {"DATABASE_URL", "GREETING"}
+    assert fruits.config("pears")["DATABASE_URL"].startswith("postgres://pears~")
+    assert fruits.push("pears", folder).code == 0
+    assert fruits.database.sql("SELECT * FROM items", url=fruits.url("pears")) == []
+    assert fruits.push("fruits", folder).code == 0, "the original goes on"
+    password = re.search(r":([^:@]+)@", config["DATABASE_URL"])
+    assert password
+    fruits.create("plums", **config)
+    traced = fruits.trigger("pre-build", "dockerfile", "plums", DOKKU_TRACE="1")
+    assert (traced.code, password[1] in traced.said) == (1, False)
+
+
 def test_a_renamed_app_keeps_its_tenant_and_a_deleted_one_leaves_it(fruits: Dokku, tmp_path: Path) -> None:
     url = fruits.url("fruits")
     fruits.create("berries", **fruits.config("fruits"))
