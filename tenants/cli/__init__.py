@@ -14,7 +14,7 @@ import click
 
 from tenants import __version__
 from tenants.cli import faults, render, screen, spoken
-from tenants.core.errors import TenantsError, UsageError
+from tenants.core.errors import TenantsError, UnknownName, UsageError
 from tenants.core.names import printable
 from tenants.core.near import did_you_mean
 from tenants.core.settings import mistyped
@@ -110,7 +110,7 @@ def _terminate(*_: object) -> None:
 def _run(arguments: list[str]) -> int:
     try:
         ours = arguments[: arguments.index("--")] if "--" in arguments else arguments  # what follows is a command's
-        with _errors_told(as_json="--json" in ours, in_a_line="--elsewhere" in ours):
+        with _errors_told(arguments, as_json="--json" in ours, in_a_line="--elsewhere" in ours):
             code = cli.main(arguments, prog_name="tenants", standalone_mode=False)
             return code if isinstance(code, int) else 0
     except _Exit as ending:
@@ -124,11 +124,13 @@ class _Exit(Exception):
 
 
 @contextmanager
-def _errors_told(*, as_json: bool, in_a_line: bool) -> Iterator[None]:
+def _errors_told(arguments: list[str], *, as_json: bool, in_a_line: bool) -> Iterator[None]:
     """The one error boundary."""
     try:
         yield
     except TenantsError as error:
+        if isinstance(error, UnknownName) and error.instead:
+            error.next = spoken.meant(arguments, error.name, error.instead)
         _tell(error, as_json=as_json, in_a_line=in_a_line)
         raise _Exit(error.exit_code) from None
     except click.ClickException as error:

@@ -6,7 +6,6 @@ import click
 
 from tenants.cli import options, render
 from tenants.core.errors import Pending
-from tenants.core.names import check_name
 from tenants.core.units import counted
 from tenants.usecases import audit as audits
 
@@ -27,8 +26,6 @@ def audit(tenant: tuple[str, ...], fix: bool, rules: bool, as_json: bool) -> int
         else:
             render.table(("RULE", "SEVERITY", "MEANS"), [(r["id"], r["severity"], r["meaning"]) for r in found_rules])
         return 0
-    for name in tenant:
-        check_name(name)
     with options.access("audit") as access:
         repaired = audits.fix(access, tenant, render.Progress()) if fix else audits.Repaired([], [])
         mended, tried = repaired.mended, {(left.rule, left.object): left for left in repaired.left}

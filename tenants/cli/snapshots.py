@@ -53,12 +53,14 @@ def snapshots(tenant: str | None, as_json: bool) -> int:
         check_name(tenant)
     with options.access("snapshots") as access:
         listing = taking.list_snapshots(access, tenant)
+        if tenant is not None and not listing.found and not listing.damaged:
+            access.entry(tenant)  # storage may know one that is gone; what nobody knows is no tenant without snapshots
     found, damaged = listing.found, listing.damaged
     if as_json:
         documents = [{**_document(manifest), "proven": manifest.id in listing.proven} for manifest in found]
         render.answer({"snapshots": documents})
     elif not found and not damaged:
-        render.say("no snapshot yet\nNext:     tenants snapshot NAME", err=True)
+        render.say(f"no snapshot yet\nNext:     tenants snapshot {tenant or 'NAME'}", err=True)
     elif found:
         render.table(
             ("SNAPSHOT", "TENANT", "TAKEN", "REVISION", "SIZE", "ROWS", "REASON", "VERIFIED", "PROVEN"),

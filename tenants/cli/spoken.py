@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 VARIABLE = "TENANTS_CALLED_AS"
 """Where it says `dokku tenants:`, a command is told as `dokku tenants:undo fruits`."""
@@ -18,6 +18,8 @@ OTHERWISE = {"show": "info", "log": "logs", "create": "link SERVICE"}
 OURS_ALONE = {"agent", "completion", "init", "live", "revision", "run"}
 """What the plugin has no command for."""
 
+_PLAIN = re.compile(r"[\w.,~/+-]{1,60}")
+
 _commands: list[re.Pattern[str]] = []
 
 
@@ -25,6 +27,22 @@ def know(commands: Iterable[str]) -> None:
     """From now on these are commands, where they stand after our name."""
     words = "|".join(sorted(set(commands) - OURS_ALONE))
     _commands[:] = [re.compile(rf"(?<![\w:/-])tenants ({words})\b")]
+
+
+def meant(arguments: Sequence[str], name: str, instead: str) -> str:
+    """The command that was typed, with another name. What may hold a secret, or has to be thought of again, is left
+    out: `--yes`, what is no plain word, and another tool's command."""
+    words = []
+    for word in arguments:
+        if word == "--":
+            words.append("-- …")
+            break
+        if word == "--yes":
+            continue
+        parts = word.split(",") if words else [word]  # the first is the command
+        changed = ",".join(instead if part == name and words else part for part in parts)
+        words.append(changed if _PLAIN.fullmatch(changed) else "…")
+    return f"tenants {' '.join(words)}"
 
 
 def told(text: str) -> str:

@@ -3,6 +3,7 @@
     TenantsError                1  failed inside
     ├── UsageError              2  a command, a name or a setting that cannot work as given
     │   ├── BadName
+    │   ├── UnknownName         2  there is none of that name, and one that is like it may be meant
     │   ├── SettingsError       2  an environment variable, named in the message
     │   └── Refused             2  something that is there is not ours, or not allowed this way
     │       └── WrongIdentity   2  an encrypted archive that the identity file at hand does not open
@@ -46,6 +47,15 @@ class UsageError(TenantsError):
 
 class BadName(UsageError):
     pass
+
+
+class UnknownName(UsageError):
+    """`instead` is the name that is likest to the one that was typed; None if nothing is like it."""
+
+    def __init__(self, message: str, name: str, instead: str | None, *, next: str) -> None:  # noqa: A002
+        super().__init__(message, next=next)
+        self.name = name
+        self.instead = instead
 
 
 class SettingsError(UsageError):

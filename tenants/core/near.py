@@ -28,6 +28,11 @@ def _shown(name: str) -> str:
     return printable(cut).replace("\n", "\\n").replace("\t", "\\t")
 
 
+def likest(name: str, known: Iterable[str]) -> str | None:
+    """The likeliest of them; None where nothing is like it."""
+    return next(iter(near(name, known)), None)
+
+
 def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
     """A question, to be put behind what was said; empty where nothing is like it."""
     found = near(name, known, cutoff=cutoff)

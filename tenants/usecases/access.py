@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tenants.core import serving
-from tenants.core.errors import MigrationError, Refused, StateError, TenantsError, UsageError
+from tenants.core.errors import MigrationError, Refused, StateError, TenantsError, UnknownName
 from tenants.core.identity import OLDEST, Identity
 from tenants.core.names import check_name, quoted
-from tenants.core.near import did_you_mean
+from tenants.core.near import did_you_mean, likest
 from tenants.core.plan import Observed
 from tenants.core.settings import DatabaseUrl, Settings
 from tenants.edges import catalog, postgres, records
@@ -40,14 +40,14 @@ class Access:
         return catalog.entries(self.connection, names) if catalog.version(self.connection) else {}
 
     def entry(self, name: str) -> Entry:
-        """Raises UsageError if there is no such tenant, or it is not for us."""
+        """Raises UnknownName if there is no such tenant, or it is not for us."""
         check_name(name)
         entries = self.entries([name])
         if name not in entries:
             entries = self.entries()
             known = ", ".join(entries) or "none yet"
-            meant = did_you_mean(name, entries)
-            raise UsageError(f"there is no tenant {name!r} (tenants: {known}){meant}", next=f"tenants create {name}")
+            message = f"there is no tenant {name!r} (tenants: {known}){did_you_mean(name, entries)}"
+            raise UnknownName(message, name, likest(name, entries), next=f"tenants create {name}")
         return entries[name]
 
     def require_admin(self, command: str) -> None:

@@ -7,7 +7,7 @@ about, and what `create` leaves behind is what they find nothing wrong with.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Set
+from collections.abc import Collection, Iterable, Set
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal, LiteralString, cast
@@ -70,10 +70,12 @@ def rules() -> tuple[Rule, ...]:
     return tuple(found)
 
 
-def audit(access: Access, tenants: Iterable[str] = ()) -> list[Finding]:
+def audit(access: Access, tenants: Collection[str] = ()) -> list[Finding]:
     """Everything that is not as it ought to be: of the tenants named, or of all and of the database. Writes nothing but
-    a newer version of the catalog."""
+    a newer version of the catalog. Raises UnknownName."""
     access.require_admin("tenants audit")
+    for name in tenants:
+        access.entry(name)
     if not catalog.version(access.connection):
         return []
     catalog.ensure(access.connection)
@@ -85,9 +87,11 @@ def passed_over(access: Access) -> list[str]:
     return [] if access.me.superuser else [rule.id for rule in rules() if rule.reads_passwords]
 
 
-def fix(access: Access, tenants: Iterable[str], tell: Tell) -> Repaired:
-    """Mend what needs no person, of the tenants named, or of all and of the database."""
+def fix(access: Access, tenants: Collection[str], tell: Tell) -> Repaired:
+    """Mend what needs no person, of the tenants named, or of all and of the database. Raises UnknownName."""
     access.require_admin("tenants audit --fix")
+    for name in tenants:
+        access.entry(name)
     catalog.ensure(access.connection)
     wanted = set(tenants)
     with postgres.roles_locked(access.connection):

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from tenants.core.errors import UsageError
+from tenants.core.errors import UnknownName
 from tenants.core.history import History, ran_after
 from tenants.core.names import check_name
-from tenants.core.near import did_you_mean
+from tenants.core.near import did_you_mean, likest
 from tenants.core.plan import Observed, Plan, assign, decide
 from tenants.edges import folder, records
 from tenants.usecases import snapshots
@@ -44,8 +44,10 @@ def survey(access: Access, names: Sequence[str] = (), *, from_scratch: bool = Fa
     if unknown := sorted(set(names) - {tenant for tenant, _ in pairs}):
         known = {tenant for tenant, _ in pairs}
         named = ", ".join(f"{name}{did_you_mean(name, known)}" for name in unknown)
-        raise UsageError(
+        raise UnknownName(
             f"there is no tenant and no folder named {named}",
+            unknown[0],
+            likest(unknown[0], known),
             next=f"tenants create {unknown[0]}, or add {access.settings.migrations}/{unknown[0]}",
         )
     pairs = [pair for pair in pairs if not names or pair[0] in names]

@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from tenants.core.errors import ProgramError, Refused, SnapshotError, TenantsError
+from tenants.core.errors import NoSnapshot, ProgramError, Refused, SnapshotError, TenantsError
 from tenants.core.events import Event, Tell, watched
 from tenants.core.manifest import Manifest
 from tenants.core.names import aside_name, check_name, printable, quoted
+from tenants.core.near import likest
 from tenants.core.settings import DatabaseUrl
 from tenants.core.units import seconds
 from tenants.edges import catalog, postgres, programs, records
@@ -204,7 +205,12 @@ def _entry(access: Access, store: Store, name: str, id_: str | None, tell: Tell)
     """The tenant; it is made anew where the catalog was lost, and storage still knows it."""
     entries = access.entries()
     if name not in entries:
-        manifest = snapshots.find(store, None, name, id_)
+        try:
+            manifest = snapshots.find(store, None, name, id_)
+        except NoSnapshot:
+            if likest(name, entries):
+                access.entry(name)  # raises: it is a slip of the fingers
+            raise
         provision.create(access, name, manifest.project, tell, with_login=False)
     catalog.ensure(access.connection)
     return access.entry(name)
