@@ -79,6 +79,8 @@ class Adoption:
     problems: tuple[str, ...]
     """Why it cannot be done; empty if it can."""
     notes: tuple[str, ...]
+    stamped: bool = False
+    """Whether the steps make an alembic_version that was not there."""
 
     @property
     def tables(self) -> tuple[Thing, ...]:

@@ -208,18 +208,25 @@ def readers(connection: Connection) -> dict[str, tuple[str, ...]]:
     return {role: tuple(tenants) for role, tenants in rows}
 
 
+STAMP = "STAMP"
+"""The kind, among what was adopted, of a version table that came from nowhere: the adoption has made it."""
+
+
 def add_adopted(connection: Connection, tenant: str, adoption: Adoption, fingerprint: str) -> None:
     """Note what was moved into the tenant's schema, whose it was, and what stands in its place; and the digest of all
     definitions there, by which to tell whether they have changed since."""
     connection.execute("UPDATE tenants.tenants SET adopted_as = %s WHERE name = %s", [fingerprint, tenant])
-    for thing in adoption.moves:
+    rows = [(thing.key, thing.kind, thing.rest, thing.owner, thing in adoption.bridges) for thing in adoption.moves]
+    if adoption.stamped:
+        rows.append(("", STAMP, postgres.ALEMBIC.name, tenant, False))
+    for row in rows:
         connection.execute(
             """INSERT INTO tenants.adopted (tenant, source, object, kind, rest, owner, bridge)
                VALUES (%s, %s, %s, %s, %s, %s, %s)
                ON CONFLICT (tenant, kind, rest) DO UPDATE
                SET source = excluded.source, object = excluded.object, owner = excluded.owner,
                    bridge = excluded.bridge, adopted_at = now()""",
-            [tenant, adoption.source, thing.key, thing.kind, thing.rest, thing.owner, thing in adoption.bridges],
+            [tenant, adoption.source, *row],
         )
 
 
@@ -228,12 +235,19 @@ def adopted(connection: Connection, tenant: str) -> tuple[str | None, str | None
     former owners of what came from there, by catalog and oid. Nothing where the catalog is older than that."""
     if version(connection) < 3:
         return None, None, {}
-    query = "SELECT source, object, owner FROM tenants.adopted WHERE tenant = %s ORDER BY adopted_at"
-    found = postgres.dict_rows(connection, query, [tenant])
+    query = """SELECT source, object, owner FROM tenants.adopted WHERE (tenant, kind <> %s) = (%s, true)
+               ORDER BY adopted_at"""
+    found = postgres.dict_rows(connection, query, [STAMP, tenant])
     row = connection.execute("SELECT adopted_as FROM tenants.tenants WHERE name = %s", [tenant]).fetchone()
     source = found[-1]["source"] if found else None
     owners = {row["object"]: row["owner"] for row in found if row["source"] == source}
     return source, row[0] if row else None, owners
+
+
+def stamped(connection: Connection, tenant: str, source: str) -> bool:
+    """Whether the version table of the tenant was made by its adoption from there."""
+    query = "SELECT FROM tenants.adopted WHERE (tenant, source, kind) = (%s, %s, %s)"
+    return connection.execute(query, [tenant, source, STAMP]).fetchone() is not None
 
 
 def forget_adopted(connection: Connection, tenant: str, source: str) -> None:

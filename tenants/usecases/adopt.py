@@ -81,7 +81,8 @@ def survey(access: Access, wanted: Wanted) -> Adoption:
                 f"{table} has row level security, so that nobody but its owner can take the snapshot that goes first:"
                 " with --no-snapshot there is only the one that is taken right after"
             )
-    return Adoption(source, name, found.moves, tuple(steps), found.bridges, tuple(problems), tuple(notes))
+    parts = tuple(steps), found.bridges, tuple(problems), tuple(notes)
+    return Adoption(source, name, found.moves, *parts, stamped=bool(stamped.steps))
 
 
 def adopt(access: Access, wanted: Wanted, tell: Tell, *, wait: float = locks.WAIT) -> Adopted:
@@ -203,6 +204,8 @@ def _back(
     def move() -> None:
         _run(access, [f"DROP VIEW IF EXISTS {bridge}" for bridge in bridges])
         _run(access, found.steps)
+        if catalog.stamped(access.connection, name, source):  # else the next push would take it for migrated
+            _run(access, [f"DROP TABLE IF EXISTS {quoted(name)}.{postgres.ALEMBIC.name}"])
         catalog.forget_adopted(access.connection, name, source)
         records.add(access.connection, _record(access, name, (), None, 0))
 

@@ -138,6 +138,19 @@ def test_it_can_be_undone_as_if_nothing_had_been(shop: Place) -> None:
     assert done.code == 0 and done.json["url"] is None, "the login that was made the first time goes on"
 
 
+def test_an_undo_takes_back_the_revision_that_was_said_so_that_no_empty_schema_counts_as_migrated(place: Place) -> None:
+    place.database.sql("CREATE TABLE items (name text); INSERT INTO items VALUES ('apple')")
+    place.revision("fruits", "0001", "pass")
+    for _ in range(2):
+        done = place.tenants("adopt", "fruits", "--from", "public", "--at", "0001")
+        assert done.code == 0, done.said
+        assert place.tenants("plan", "--check").code == 0
+        assert place.tenants("adopt", "fruits", "--undo").code == 0
+        assert lying_in(place, "fruits") == []
+        assert "up to date" not in place.tenants("plan").said
+    assert place.database.sql("SELECT * FROM public.items") == [("apple",)]
+
+
 def test_a_dry_run_shows_every_step_and_changes_nothing(shop: Place) -> None:
     before, written = shop.database.dump("public"), shop.database.written()
     done = shop.tenants("adopt", "fruits", "--from", "public", "--dry-run")
