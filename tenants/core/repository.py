@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Tool:
-    """Another way to migrate, and the command that does it in a container."""
+    """Another way to migrate, and the command that does it in a container: that of docs/howto/other-tools.md."""
 
     name: str
     command: str
@@ -49,12 +49,15 @@ _SOURCES = (
     ".html",
 )
 _TOOLS = (
-    (("prisma/schema.prisma", "schema.prisma"), Tool("Prisma", "npx prisma migrate deploy")),
-    (("manage.py",), Tool("Django", "python manage.py migrate --noinput")),
-    (("knexfile.js", "knexfile.ts", "knexfile.mjs", "knexfile.cjs"), Tool("Knex", "npx knex migrate:latest")),
+    (("prisma/schema.prisma", "schema.prisma"), Tool("Prisma", "node_modules/.bin/prisma migrate deploy")),
+    (("manage.py",), Tool("Django", "python manage.py migrate --no-input")),
+    (
+        ("knexfile.js", "knexfile.ts", "knexfile.mjs", "knexfile.cjs"),
+        Tool("Knex", "node_modules/.bin/knex migrate:latest"),
+    ),
     (
         ("drizzle.config.ts", "drizzle.config.js", "drizzle.config.mjs", "drizzle.config.json"),
-        Tool("Drizzle", "npx drizzle-kit migrate"),
+        Tool("Drizzle", "node migrate.js"),
     ),
     (("bin/rails",), Tool("Rails", "bin/rails db:migrate")),
 )

@@ -138,13 +138,17 @@ def next_steps(tree: Tree, app: str) -> list[str]:
             'a project is a folder of its own: tenants revision -m "first" fruits',
         ]
     if not tree.python:
-        what = f"tenants run -- {tree.tool.command}" if tree.tool else f"the revisions of {app}"
         told = ["this image has no Python, and so no `tenants` that app.json could call. One of these:"]
         told.append(f"the Dokku plugin, on the server: dokku tenants:link db {app}")
         if tree.tool:
-            told.append(f"it runs {tree.tool.name} with a snapshot and a rehearsal before: {what}")
+            told.append(
+                f"it runs {tree.tool.name} with a snapshot and a rehearsal before:"
+                f" dokku tenants:set {app} migrate '{tree.tool.command}' (docs/howto/other-tools.md has what it needs)"
+            )
         else:
-            told.append(f"a control repository, which has {what} in migrations/{app}: tenants init --control")
+            told.append(
+                f"a control repository, which has the revisions of {app} in migrations/{app}: tenants init --control"
+            )
         return told
     told = []
     if not has_requirement(tree):

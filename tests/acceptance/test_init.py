@@ -131,10 +131,10 @@ def test_where_alembic_and_dbmate_keep_their_files_they_stay(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("file", "command"),
     [
-        ("prisma__schema.prisma", "tenants run -- npx prisma migrate deploy"),
-        ("knexfile.js", "tenants run -- npx knex migrate:latest"),
-        ("drizzle.config.ts", "tenants run -- npx drizzle-kit migrate"),
-        ("bin__rails", "tenants run -- bin/rails db:migrate"),
+        ("prisma__schema.prisma", "node_modules/.bin/prisma migrate deploy"),
+        ("knexfile.js", "node_modules/.bin/knex migrate:latest"),
+        ("drizzle.config.ts", "node migrate.js"),
+        ("bin__rails", "bin/rails db:migrate"),
     ],
 )
 def test_other_tools_keep_their_migrations(tmp_path: Path, file: str, command: str) -> None:
@@ -146,7 +146,7 @@ def test_other_tools_keep_their_migrations(tmp_path: Path, file: str, command: s
 def test_django_is_run_by_the_hook(tmp_path: Path) -> None:
     fill(tmp_path, **{"manage.py": "", "requirements.txt": "django\n"})
     app = json.loads(made(tmp_path)["app.json"])
-    assert app["scripts"]["dokku"]["predeploy"] == "tenants run -- python manage.py migrate --noinput"
+    assert app["scripts"]["dokku"]["predeploy"] == "tenants run -- python manage.py migrate --no-input"
 
 
 def test_an_app_without_python_is_told_the_ways(tmp_path: Path) -> None:
