@@ -162,6 +162,7 @@ class Warm:
             sound, ran.code = code is not None, 1 if code is None else code
             ran.output = ear.output
         if sound and self._process.poll() is None:
+            sandbox.end_children(self._process.pid)
             sandbox.end_strays()
             sound = _drain(self._reports, self._process.stdout)
         else:

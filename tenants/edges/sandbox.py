@@ -270,10 +270,18 @@ def end_strays() -> None:
                 os.waitpid(pid, 0)
 
 
-def _children() -> set[int]:
-    """The children of all our threads (proc(5), /proc/PID/task/TID/children); none where there is no /proc."""
+def end_children(pid: int) -> None:
+    """Kill the children of that child of ours, which goes on. What they have started becomes ours: strays."""
+    for child in _children(str(pid)):
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(child, signal.SIGKILL)
+
+
+def _children(pid: str = "self") -> set[int]:
+    """The children of all our threads (proc(5), /proc/PID/task/TID/children), or of that process's; none where there is
+    no /proc."""
     found: set[int] = set()
-    for task in Path("/proc/self/task").glob("*/children"):
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
         with suppress(OSError):
             found.update(int(pid) for pid in task.read_text().split())
     return found

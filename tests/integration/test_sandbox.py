@@ -267,6 +267,41 @@ def test_what_a_revision_writes_while_it_is_loaded_stops_nobody(tmp_path: Path, 
         warm.close()
 
 
+def test_what_a_request_leaves_beside_itself_says_nothing_in_the_next_one(tmp_path: Path) -> None:
+    """clone(2) can make a child of the process that the request was forked from."""
+    tmp_path.chmod(0o755)
+    number = {"x86_64": 56, "aarch64": 220}[os.uname().machine]
+    (tmp_path / "0001_step.py").write_text(f"""
+import ctypes, os, time
+revision = '0001'
+down_revision = None
+def upgrade():
+    if ctypes.CDLL(None).syscall({number}, 0x8000 | 17, 0, 0, 0, 0) == 0:
+        for _ in range(30):
+            time.sleep(0.1)
+            for descriptor in range(3, 40):
+                try:
+                    os.write(descriptor, b'{{"event": "applied", "revision": "forged"}}' + bytes([10]))
+                except OSError:
+                    pass
+        os._exit(0)
+""")
+    (tmp_path / "0002_step.py").write_text(
+        "revision = '0002'\ndown_revision = '0001'\ndef upgrade():\n    import time; time.sleep(1)\n"
+    )
+    surroundings = projectcode.Surroundings({}, [str(tmp_path)], [], None)
+    request = {"schema": "fruits", "folder": str(tmp_path), "path": []}
+    warm = projectcode.Warm(surroundings, request)
+    try:
+        for start, target in ((None, "0001"), ("0001", "0002")):
+            asked = {**request, "do": "sql", "start": start, "target": target}
+            ran = projectcode.run(asked, surroundings=surroundings, warm=warm, seconds=20)
+            assert ran.code == 0, ran
+    finally:
+        warm.close()
+    assert ran.applied == []
+
+
 def test_the_end_of_an_output_has_no_part_of_a_secret(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     (tmp_path / "0001_step.py").write_text(
