@@ -94,7 +94,7 @@ def _answer(done: Adopted, *, as_json: bool) -> None:
         render.say(f"Note:     {printable(note)}", err=True, colour="yellow")
     if created.url:
         render.say(f"DATABASE_URL={created.url.text}")
-        render.say("This is shown once. For the app: dokku config:set APP DATABASE_URL=…", err=True)
+        render.say("This is shown once. For the app: dokku config:set APP '<the line>'", err=True)
     if done.plan.bridges:
         render.say(
             f"Until then the app goes on through views in schema {done.plan.source}."

@@ -152,7 +152,7 @@ def _answer(made: Created, *, as_json: bool, place: DatabaseUrl | None = None) -
         render.say(f"{REHEARSAL_URL}={place.text}")
     if made.url:
         render.say(f"DATABASE_URL={made.url.text}")
-        render.say("This is shown once. For the app: dokku config:set APP DATABASE_URL=…", err=True)
+        render.say("This is shown once. For the app: dokku config:set APP '<the line>'", err=True)
     elif not made.changed:
         render.say(f"{made.tenant} is there already, nothing was changed; a further login: tenants login {made.tenant}")
     else:

@@ -74,7 +74,7 @@ def _answer(done: Recovered, *, as_json: bool) -> None:
     for name in done.dropped:
         render.say(f"{name}   had been dropped and was left. To have it back: tenants recover {name}", err=True)
     if done.tenants:
-        render.say("Each URL is shown once. For the apps: dokku config:set APP DATABASE_URL=…", err=True)
+        render.say("Each URL is shown once. For the apps: dokku config:set APP '<the line>'", err=True)
     for name, error in done.failures.items():
         render.fail(error, lead=f"{name}   ")
 

@@ -59,6 +59,8 @@ class DatabaseUrl:
     def parse(cls, text: str, variable: str = "DATABASE_URL") -> DatabaseUrl:
         """Take the URL as Dokku sets it, or as SQLAlchemy spells it. Raises SettingsError, without the password."""
         text = re.sub(r"^(postgres(?:ql)?)\+\w+://", r"\1://", text.strip())
+        if named := re.match(rf"(DATABASE_URL|{REHEARSAL_URL})=", text):
+            raise _malformed(variable, f"is not a PostgreSQL URL: it begins with {named[0]} itself: leave that away")
         if not re.match(r"postgres(ql)?://", text):
             scheme = re.match(r"(\w+)://", text)
             found = f"it begins with {scheme[1]}:" if scheme else "it has no scheme"

@@ -65,6 +65,7 @@ def untouched(place: Place) -> None:
         (None, "DATABASE_URL is not set"),
         ("", "DATABASE_URL is not set"),
         ("fruits:s3cret-w0rd@127.0.0.1:5432/database", "has no scheme"),
+        ("DATABASE_URL=postgres://fruits:s3cret-w0rd@127.0.0.1/database", "it begins with DATABASE_URL= itself"),
         ("mysql://fruits:s3cret-w0rd@127.0.0.1/database", "it begins with mysql:"),
         ("postgres://fruits:s3cret-w0rd@/database", "names no host"),
         ("postgres://fruits:s3cret-w0rd@127.0.0.1:5432", "names no database"),

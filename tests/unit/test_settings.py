@@ -86,6 +86,7 @@ def test_a_url_is_taken_as_dokku_or_sqlalchemy_writes_it(text: str, user: str, w
     ("text", "fault"),
     [
         ("host.example.com", "it has no scheme"),
+        ("DATABASE_URL=postgres://fruits:s3cret-w0rd@host/database", "it begins with DATABASE_URL= itself"),
         ("fruits:s3cret-w0rd@host:5432/database", "it has no scheme"),
         ("//fruits:s3cret-w0rd@host/database", "it has no scheme"),
         ("mysql://fruits:s3cret-w0rd@host/database", "it begins with mysql:"),

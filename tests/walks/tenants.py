@@ -1,6 +1,6 @@
 """What `tenants` is while a page is walked: the real command, forked (see forked.py), which says yes to a question.
 
-It keeps the last DATABASE_URL and the last id of a snapshot that were printed, for what is typed next.
+It keeps the last line of a DATABASE_URL and the last id of a snapshot that were printed, for what is typed next.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main() -> None:
     sys.stderr.write(err)
     sys.stderr.flush()
     sys.stdout.write(out)
-    for name, pattern in (("url", r"DATABASE_URL=(\S+)"), ("id", r"([0-9]{8}T[0-9]{6}Z-[a-z0-9]{6})")):
+    for name, pattern in (("url", r"(?m)^(DATABASE_URL=\S+)$"), ("id", r"([0-9]{8}T[0-9]{6}Z-[a-z0-9]{6})")):
         if found := re.findall(pattern, out):
             (WORLD / name).write_text(found[-1])
     raise SystemExit(code)

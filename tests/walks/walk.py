@@ -112,7 +112,7 @@ class Walk:
             "<ip>": "server",
             "<key>": bucket.environment["AWS_ACCESS_KEY_ID"],
             "<secret>": bucket.environment["AWS_SECRET_ACCESS_KEY"],
-            "'<what it printed>'": '"$(cat "$WALK/url")"',
+            "'<the line it printed>'": '"$(cat "$WALK/url")"',
             "20261123T072214Z-kx3p9a": '"$(cat "$WALK/id")"',
         }
 
