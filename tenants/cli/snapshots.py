@@ -105,6 +105,7 @@ def _document(manifest: Manifest) -> dict[str, Any]:
 @click.option("--into", metavar="OTHER", help="Into another tenant, which is made, instead: a copy.")
 @click.option("--file", type=click.Path(path_type=Path), metavar="FILE", help="From an archive of pg_dump instead.")
 @click.option("--from", "schema", metavar="SCHEMA", help="With --file: the schema in it that is meant.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @options.identity
 @options.wait
 @options.as_json
@@ -116,6 +117,7 @@ def restore(
     into: str | None,
     file: Path | None,
     schema: str | None,
+    yes: bool,
     identity: Path | None,
     wait: float,
     as_json: bool,
@@ -124,7 +126,8 @@ def restore(
 
     What is there now is kept twice: as a snapshot, and as a schema that is set aside. A single --table changes nothing
     that is there: one that is gone comes back, and the rows of one that is not come into a table beside it. --into
-    makes a copy. --file takes what pg_dump or dokku-postgres wrote. Needs the admin's URL.
+    makes a copy. --file takes what pg_dump or dokku-postgres wrote. On a terminal it asks before the schema gets another
+    revision. Needs the admin's URL.
     """
     _check(tenant, snapshot, at)
     chosen = [option for option in (tables, into, file) if option]
@@ -142,6 +145,11 @@ def restore(
         elif into is not None:
             done = copies.into(access, tenant, snapshot, into, tell, at=at, wait=wait)
         else:
+            if not yes and sys.stdin.isatty():
+                access.require_admin(f"tenants restore {tenant}")
+                snapshot, goes = restores.look(access, tenant, snapshot, at)
+                if goes:
+                    click.confirm(f"Snapshot {snapshot} {goes}. Put it back?", abort=True, err=True)
             done = restores.restore(access, tenant, snapshot, tell, at=at, wait=wait)
     if as_json:
         render.answer(

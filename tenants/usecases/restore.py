@@ -35,6 +35,9 @@ from tenants.edges.store import Store, require_store
 from tenants.usecases import archives, audit, locks, provision, snapshots
 from tenants.usecases.access import Access
 
+_REPLACED = ("restore", "undo")
+"""Snapshots of what one of these has replaced are not what is meant by the newest."""
+
 
 @dataclass(frozen=True)
 class Restored:
@@ -86,9 +89,29 @@ def restore(
     entry = _entry(access, store, name, id_, tell)
     with locks.tenant_lock(access, name, "restore", tell, wait) as lock:
         server = catalog.server(access.connection)
-        manifest = snapshots.find(store, server, name, id_, at=at, besides=("restore", "undo"))
+        manifest = snapshots.find(store, server, name, id_, at=at, besides=_REPLACED)
         require_own(manifest, name)
         return put_back(access, entry, lock, of_snapshot(access, store, manifest), tell)
+
+
+def look(access: Access, name: str, id_: str | None, at: datetime | None) -> tuple[str | None, str]:
+    """The snapshot that `restore` would put back, and in words what becomes of the revision by it: empty if that stays,
+    or there is nothing. Writes nothing. Raises Refused, SnapshotError."""
+    entries = access.entries([check_name(name)])
+    if name not in entries:
+        return id_, ""
+    store = require_store(access.settings)
+    manifest = snapshots.find(store, catalog.server(access.connection), name, id_, at=at, besides=_REPLACED)
+    require_own(manifest, name)
+    return manifest.id, _revision_goes(access.observe([entries[name]])[0].current, manifest.heads)
+
+
+def _revision_goes(now: tuple[str, ...], then: tuple[str, ...]) -> str:
+    if not now or now == then:
+        return ""
+    there = "+".join(now)
+    back = "+".join(then) or "no revision"
+    return f"takes the schema from {there} back to {back}: the release that serves may need {there}"
 
 
 def require_own(manifest: Manifest, name: str) -> None:
@@ -138,6 +161,8 @@ def put_back(
     if held:
         for told in foretold(access, name):
             tell(Event(name, "restore", told, warning=True))
+        if kind == "restore" and (goes := _revision_goes(heads_before, source.heads)):
+            tell(Event(name, "restore", goes, warning=True))
     with access.acting_as(name) as url:
         undo = snapshots.take(access, url, entry, kind, tell) if held else None
         lock.check()

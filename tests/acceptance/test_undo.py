@@ -9,6 +9,7 @@ import subprocess
 import psycopg
 import pytest
 from support import TENANTS, Done, Place
+from terminal import on_terminal
 
 WAY_BACK = """
 
@@ -255,4 +256,27 @@ def test_what_is_written_while_the_question_stands_is_not_lost(orchard: Place) -
     os.close(master)
     assert undoing.returncode == 2 and "was written to meanwhile" in said, said
     assert orchard.database.sql("SELECT count(*) FROM fruits.items WHERE colour = 'red'") == [(4,)]
+    orchard.nothing_left()
+
+
+def test_a_restore_says_that_it_changes_the_revision_and_asks_whoever_is_there(orchard: Place) -> None:
+    """The newest snapshot is that from before the deploy whose release serves."""
+    told = "takes the schema from 0002 back to 0001: the release that serves may need 0002"
+
+    def at_revision() -> str:
+        return str(orchard.tenants("list", "--json").json["tenants"][0]["revision"])
+
+    asked = on_terminal(orchard.folder, orchard.environment, "restore", "fruits", columns=200, typed="n\n")
+    assert asked.code == 130 and told in asked.raw and "Put it back?" in asked.raw, asked.raw
+    assert at_revision() == "0002"
+    answered = on_terminal(orchard.folder, orchard.environment, "restore", "fruits", "--yes", columns=200)
+    assert answered.code == 0 and told in answered.raw and "Put it back?" not in answered.raw, answered.raw
+    assert at_revision() == "0001"
+    orchard.deployed()
+    script = orchard.tenants("restore", "fruits")
+    assert script.code == 0 and told in script.err, "who is no terminal is not asked"
+    orchard.deployed()
+    same = orchard.snapshot()
+    unasked = on_terminal(orchard.folder, orchard.environment, "restore", "fruits", same, columns=200)
+    assert unasked.code == 0 and "takes the schema" not in unasked.raw, unasked.raw
     orchard.nothing_left()
