@@ -72,7 +72,10 @@ def _answer(done: Recovered, *, as_json: bool) -> None:
         if created.url:
             render.say(f"DATABASE_URL={created.url.text}")
     for name in done.dropped:
-        render.say(f"{name}   had been dropped and was left. To have it back: tenants recover {name}", err=True)
+        words = (
+            f"Warning:  {name} had been dropped, says storage, and was left. To have it back: tenants recover {name}"
+        )
+        render.say(words, err=True, colour="yellow")
     if done.tenants:
         render.say("Each URL is shown once. For the apps: dokku config:set APP '<the line>'", err=True)
     for name, error in done.failures.items():

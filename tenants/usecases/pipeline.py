@@ -109,6 +109,8 @@ class Pipeline:
                 self._migrate(url)
             with self._stage("prove"):
                 self._prove(elsewhere)
+            if self.plan.empty and self.options.from_scratch and not access.own:
+                snapshots.say_alive(access, url, access.entry(name), self.tell)
         if self.mend and not access.own:  # grants for the app's own role and for readers, on what is new
             audit.mend(access, name)
 

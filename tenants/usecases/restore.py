@@ -181,6 +181,8 @@ def put_back(
         heads = access.observe([entry])[0].current
         if heads != source.heads:
             raise TenantsError(f"{name} is at {heads} after the restore, and {source.what} at {source.heads}")
+        if not held:
+            snapshots.say_alive(access, url, entry, tell)
     took = time.monotonic() - began
     record = Record(
         name,

@@ -113,6 +113,23 @@ def take(
     return manifest
 
 
+def say_alive(access: Access, url: DatabaseUrl, entry: Entry, tell: Tell) -> None:
+    """Where the last that storage knows of the tenant is that it was dropped, take a snapshot that says that it lives:
+    who brings a lost server back leaves out what had been dropped. A failure is told, and is none of what came before.
+    To be called as `take` is."""
+    store = open_store(access.settings)
+    if store is None:
+        return
+    try:
+        if find(store, catalog.server(access.connection), entry.name, elsewhere=False).reason == "drop":
+            take(access, url, entry, "restore", tell)
+    except NoSnapshot:
+        pass
+    except SnapshotError as error:
+        words = f"storage still has it as dropped: {error.message}. When that is mended: tenants snapshot {entry.name}"
+        tell(Event(entry.name, "snapshot", words, failed=True))
+
+
 class _SpoiledError(Exception):
     """The archive of an earlier snapshot, which would do for this one, is not what it was."""
 

@@ -50,6 +50,22 @@ def test_an_empty_server_and_the_bucket_bring_back_every_tenant(orchard: Place) 
     assert again.code == 2 and "schema pears is here and holds something" in again.err
 
 
+def test_what_was_dropped_and_lives_again_comes_back_too(orchard: Place) -> None:
+    for name in ("fruits", "pears", "plums"):
+        assert orchard.tenants("drop", name, "--yes").code == 0
+    assert orchard.tenants("restore", "fruits").code == 0
+    orchard.url_of("fruits")
+    assert orchard.tenants("deploy", "pears", "--from-scratch").code == 0
+    archives = [name for name in orchard.stored() if name.endswith(".zst") and "/fruits/" in name]
+    assert len(archives) == 1, "what says that it lives is a manifest alone"
+    orchard.lose_server()
+    done = orchard.tenants("recover", "--json")
+    assert done.code == 0, done.said
+    assert [found["tenant"] for found in done.json["recovered"]] == ["fruits", "pears"]
+    again = orchard.tenants("recover")
+    assert "Warning:  plums had been dropped" in again.err and "tenants recover plums" in again.err
+
+
 def test_what_cannot_be_read_fails_by_itself_and_a_lie_about_limits_is_not_believed(orchard: Place) -> None:
     assert orchard.tenants("nightly", "--no-drill").code == 0
     orchard.lose_server()
