@@ -88,6 +88,10 @@ def deploy(
         if not results:
             render.say(render.NOTHING_YET)
     failed = [result.error for result in results if result.error]
+    if not as_json:
+        for result in [result for result in results if result.error][:-1]:  # the last one is told in full
+            if result.error and result.error.next and result.error.next != failed[-1].next:
+                render.say(render.folded(f"{result.tenant}   next: {result.error.next}", render.INDENT), err=True)
     if failed and not as_json:
         render.fail(failed[-1], lead="", release="the old one goes on serving")
     return failed[0].exit_code if failed else 0

@@ -23,6 +23,11 @@ NOTHING_YET = """nothing to do: there is no project and no tenant yet
 Next:     add migrations/PROJECT/ with a first revision, and push; or: tenants create NAME"""
 
 
+def no_tenant(new: str | None) -> None:
+    """On standard error; `new` is what there is to say of a server that has come into the place of another."""
+    say(f"{new}\nNext:     tenants recover" if new else "no tenant yet\nNext:     tenants create NAME", err=True)
+
+
 def findings(found: Sequence[Finding] | None) -> list[dict[str, str | None]] | None:
     """Null where nobody has looked."""
     return None if found is None else [finding.document() for finding in found]

@@ -10,6 +10,7 @@ import click
 from tenants.cli import options, render
 from tenants.core.errors import Pending
 from tenants.core.units import age, counted, size
+from tenants.usecases import snapshots
 from tenants.usecases import status as states
 from tenants.usecases.status import Status
 
@@ -28,11 +29,12 @@ def status(check: bool, as_json: bool) -> int:
     """
     with options.access("status") as access:
         found = states.status(access)
+        new = None if found or as_json else snapshots.of_another_server(access)
     worries = [f"{one.tenant}: {worry}" for one in found for worry in one.worries]
     if as_json:
         render.answer({"tenants": [_document(one) for one in found]})
     elif not found:
-        render.say("no tenant yet\nNext:     tenants create NAME", err=True)
+        render.no_tenant(new)
     else:
         for worry in worries:
             render.say(render.folded(f"!  {worry}", "   "), err=True, colour="yellow")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 
 from tenants.core.errors import MigrationError, StateError, TenantsError
@@ -35,6 +36,10 @@ class Observed:
     current: tuple[str, ...] = ()
     remembered: str | None = None
     """Where the catalog or the bucket says that the schema ought to be."""
+    elsewhere: bool = False
+    """Whether it is what another server has stored."""
+    dropped_at: datetime | None = None
+    """When it was dropped, if that is the last that was done to it."""
     trouble: TenantsError | None = None
     suspended: bool = False
     unserved: str | None = None
@@ -99,17 +104,7 @@ def decide(seen: Observed, folder: History | None, *, from_scratch: bool = False
         return _with(plan, Action.STOP, error=seen.trouble)
     lost = seen.remembered is not None and not seen.current and (seen.empty or not seen.exists)
     if lost and not from_scratch:
-        gone = "is empty" if seen.exists else "is gone"
-        return _with(
-            plan,
-            Action.STOP,
-            error=StateError(
-                f"schema {seen.tenant} {gone}, but {seen.remembered}: not migrated from the beginning",
-                data="nothing was changed; what is in the bucket stays there",
-                next=f"tenants restore {seen.tenant}"
-                f"   (or, to begin anew: tenants deploy {seen.tenant} --from-scratch)",
-            ),
-        )
+        return _with(plan, Action.STOP, error=_lost(seen))
     try:
         pending = folder.pending(seen.current)
         folder.nothing_slipped_in(pending, seen.ran_after)
@@ -117,6 +112,23 @@ def decide(seen: Observed, folder: History | None, *, from_scratch: bool = False
         return _with(plan, Action.STOP, error=error)
     action = Action.NOTHING if not pending else Action.MIGRATE if seen.exists else Action.CREATE
     return _with(plan, action, target=folder.head, pending=pending)
+
+
+def _lost(seen: Observed) -> StateError:
+    """There is nothing where there used to be something."""
+    name, gone = seen.tenant, "is empty" if seen.exists else "is gone"
+    back = f"tenants restore {name}"
+    words = f"schema {name} {gone}, but {seen.remembered}"
+    if seen.dropped_at:
+        words = f"{name} was dropped on {seen.dropped_at:%Y-%m-%d %H:%M}, and {seen.remembered}"
+        back = f"take migrations/{seen.project} out, or: {back}"
+    elif seen.elsewhere:
+        back = "tenants recover"
+    return StateError(
+        f"{words}: not migrated from the beginning",
+        data="nothing was changed; what is in the bucket stays there",
+        next=f"{back}   (or, to begin anew: tenants deploy {name} --from-scratch)",
+    )
 
 
 def _with(

@@ -24,7 +24,7 @@ from tenants.edges import age, catalog, folder, heartbeat, notify, postgres, pro
 from tenants.edges.postgres import Connection
 from tenants.usecases import access as ways
 from tenants.usecases import nightly as nights
-from tenants.usecases import planning, prune
+from tenants.usecases import planning, prune, snapshots
 from tenants.usecases.access import Access
 from tenants.usecases.probe import probe
 
@@ -258,6 +258,9 @@ def _nightly(patient: _Patient) -> Found:
 def _tenants(patient: _Patient) -> Found:
     if not patient.access:
         yield unknown("tenants", "how they are takes a connection to tell")
+        return
+    if new := snapshots.of_another_server(patient.access):
+        yield wrong("tenants", new, "tenants recover")
         return
     plans = planning.survey(patient.access, patient.names).plans
     for plan in plans:

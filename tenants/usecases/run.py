@@ -147,7 +147,7 @@ def _plan(access: Access, name: str, *, from_scratch: bool) -> Plan:
     if not from_scratch and (seen.empty or not seen.exists) and not seen.current:
         when = records.last_run(access.connection, name)
         lost = seen.remembered or (f"a command has changed it on {when:%Y-%m-%d %H:%M}" if when else None)
-        lost = lost or snapshots.known_in_storage(access, name)
+        lost = lost or (snapshots.known_in_storage(access, name) or (None, False))[0]
     if lost or not seen.exists:
         raise StateError(
             f"schema {name} is {'empty' if seen.exists else 'gone'}{f', but {lost}' if lost else ''}: nothing was run",

@@ -18,7 +18,7 @@ from tenants.core.manifest import Manifest
 from tenants.core.names import quoted
 from tenants.core.near import did_you_mean
 from tenants.core.settings import DatabaseUrl
-from tenants.core.units import seconds, size
+from tenants.core.units import counted, seconds, size
 from tenants.edges import catalog, postgres, programs
 from tenants.edges.catalog import Entry
 from tenants.edges.programs import Programs
@@ -344,16 +344,32 @@ def list_snapshots(access: Access, tenant: str | None) -> Listing:
     )
 
 
-def known_in_storage(access: Access, tenant: str) -> str | None:
-    """What storage remembers of a tenant whose schema is empty, in words; None if it has nothing, or there is none."""
+def known_in_storage(access: Access, tenant: str) -> tuple[str, bool] | None:
+    """What storage remembers of a tenant whose schema is empty, in words, and whether another server has stored it;
+    None if it has nothing, or there is no storage. A snapshot of a schema that held nothing does not count."""
     store = open_store(access.settings)
     if store is None:
         return None
-    server = catalog.server(access.connection) if catalog.version(access.connection) else None
-    try:
-        newest = find(store, server, tenant)
-    except NoSnapshot:
+    own = catalog.server(access.connection) if catalog.version(access.connection) else None
+    places = sorted(filter(manifests.is_server, store.folders()), key=lambda name: name != own)
+    for place in places:
+        prefix = manifests.tenant_prefix(place, tenant)
+        for id_ in sorted(filter(None, (manifests.id_of_key(o.key) for o in store.objects(prefix))), reverse=True):
+            found = read(store, place, tenant, id_)
+            if found.tables or found.heads:
+                return f"{store.place(prefix)} holds snapshots of it, the last one {id_}", place != own
+    return None
+
+
+def of_another_server(access: Access) -> str | None:
+    """That this server is new, and how many tenants of others storage has; None where a tenant is here, or none there.
+    Storage is not asked where there is a tenant."""
+    store = None if access.own or access.entries() else open_store(access.settings)
+    if store is None:
         return None
-    return (
-        f"{store.place(manifests.tenant_prefix(newest.server, tenant))} holds snapshots of it, the last one {newest.id}"
-    )
+    own = catalog.server(access.connection) if catalog.version(access.connection) else None
+    tenants = set()
+    for place in filter(manifests.is_server, store.folders()):
+        if place != own:
+            tenants |= {(place, found.key.split("/")[1]) for found in store.objects(f"{place}/")}
+    return f"this server is new; the bucket has {counted(len(tenants), 'tenant')} of another" if tenants else None

@@ -393,7 +393,8 @@ def test_tenant_whose_tables_have_vanished_is_not_migrated_from_the_beginning(pl
     lose(place.database, loss)
     done = place.tenants("deploy")
     assert done.code == 6, done.said
-    told_in_the_end(done, "fruits", "nothing was changed", "tenants restore fruits")
+    back = "tenants recover" if loss == "server" else "tenants restore fruits"
+    told_in_the_end(done, "fruits", "nothing was changed", back)
     assert "--from-scratch" in done.err
     where = "relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname = 'fruits')"
     assert place.database.sql(f"SELECT relname FROM pg_class WHERE {where}") == []
@@ -402,7 +403,7 @@ def test_tenant_whose_tables_have_vanished_is_not_migrated_from_the_beginning(pl
     for _ in range(3):  # what stands behind `Next:` leads back, be it in several steps
         step = next(line for line in reversed(done.err.splitlines()) if line.startswith("Next:"))
         done = Done(*run(place, step.removeprefix("Next:").partition("   (or")[0]))
-        if done.code == 0 and "restore" in step:
+        if done.code == 0 and ("restore" in step or "recover" in step):
             break
     assert place.database.dump("fruits") == before, done.said
     place.nothing_left()
@@ -595,3 +596,24 @@ def writing(url: str) -> Iterator[list[str]]:
         stop.set()
         thread.join()
     assert problems == []
+
+
+def test_a_folder_whose_tenant_was_dropped_says_so_and_each_has_its_way_on(place: Place) -> None:
+    for name in ("fruits", "pears"):
+        place.fruits(name)
+    place.deployed()
+    for name in ("fruits", "pears"):
+        assert place.tenants("drop", name, "--yes").code == 0
+    done = place.tenants("deploy")
+    assert done.code == 6, done.said
+    for name in ("fruits", "pears"):
+        assert f"{name} was dropped on 2" in done.err
+        assert f"take migrations/{name} out, or: tenants restore {name}   (or" in done.err
+        assert f"tenants deploy {name} --from-scratch" in done.err
+
+
+def test_a_snapshot_of_a_schema_that_held_nothing_is_no_reason_not_to_begin(place: Place) -> None:
+    place.tenants("create", "fruits")
+    place.snapshot()
+    place.fruits()
+    place.deployed()

@@ -66,6 +66,31 @@ def test_what_was_dropped_and_lives_again_comes_back_too(orchard: Place) -> None
     assert "Warning:  plums had been dropped" in again.err and "tenants recover plums" in again.err
 
 
+def test_a_new_server_says_that_it_is_one_wherever_somebody_looks_first(orchard: Place) -> None:
+    assert orchard.tenants("nightly", "--no-drill").code == 0
+    orchard.lose_server()
+    new = "this server is new; the bucket has 3 tenants of another"
+    for command in ("status", "list"):
+        done = orchard.tenants(command)
+        assert done.code == 0 and f"{new}\nNext:     tenants recover\n" in done.err, done.said
+    assert orchard.tenants("list", "--json").json == {"tenants": []}
+    checks = orchard.tenants("doctor", "--json").json["checks"]
+    assert [(c["message"], c["next"]) for c in checks if c["name"] == "tenants"] == [(new, "tenants recover")]
+    for command in ("plan", "deploy"):
+        done = orchard.tenants(command)
+        assert done.code == 6 and new in done.said and "Next:     tenants recover " in done.err, done.said
+    away = orchard.migrations.rename(orchard.folder / "away")
+    orchard.migrations.mkdir()
+    (orchard.migrations / ".gitkeep").touch()
+    assert orchard.tenants("deploy").code == 0, "a push without projects is released, so that there is an agent"
+    orchard.migrations.joinpath(".gitkeep").unlink()
+    orchard.migrations.rmdir()
+    away.rename(orchard.migrations)
+    assert orchard.tenants("recover").code == 0
+    orchard.deployed()
+    assert new not in orchard.tenants("status").said
+
+
 def test_what_cannot_be_read_fails_by_itself_and_a_lie_about_limits_is_not_believed(orchard: Place) -> None:
     assert orchard.tenants("nightly", "--no-drill").code == 0
     orchard.lose_server()
