@@ -98,7 +98,7 @@ def _answer(done: Adopted, *, as_json: bool) -> None:
     if done.plan.bridges:
         render.say(
             f"Until then the app goes on through views in schema {done.plan.source}."
-            f" When it has its own URL: tenants adopt {created.tenant} --finish",
+            f" A minute after it has restarted with its own URL: tenants adopt {created.tenant} --finish",
             err=True,
         )
     render.say(f"Undo:     tenants adopt {created.tenant} --undo", err=True)

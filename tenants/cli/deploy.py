@@ -14,11 +14,10 @@ from tenants.core.events import Event
 from tenants.core.names import printable
 from tenants.core.plan import Action, Plan
 from tenants.core.policy import Policy
-from tenants.edges import catalog, postgres
+from tenants.core.units import counted
 from tenants.usecases import compatibility, planning, revisions
 from tenants.usecases import live as lives
 from tenants.usecases import rehearse as rehearsals
-from tenants.usecases.access import Access
 from tenants.usecases.compatibility import Findings
 from tenants.usecases.rehearse import Rehearsed
 
@@ -141,29 +140,29 @@ def rehearse(tenant: tuple[str, ...], incompatible: Policy | None, timeout: floa
 
 
 @click.command()
+@click.argument("tenant", required=False, shell_complete=options.names)
 @options.as_json
-def live(as_json: bool) -> None:
-    """Note that the release of GIT_REV is serving (Dokku's postdeploy).
+def live(tenant: str | None, as_json: bool) -> None:
+    """Note that the release of GIT_REV is serving (Dokku's postdeploy), and the app of the tenant named.
 
-    With a tenant's own URL, what an adoption has left in the place of its tables is taken down: nobody needs it now.
+    With a tenant's own URL it is that tenant. What an adoption has left in the place of its tables stays for now: the
+    release before may still be at work.
     """
     with options.access("live") as access:
-        marked = lives.mark(access)
-        if access.own:
-            _take_bridges_down(access)
+        marked = lives.mark(access, tenant)
+        named = tenant or access.own
+        standing = lives.standing(access, named) if named else 0
     if as_json:
         render.answer({"live": marked})
+    revision = access.settings.git_rev
     for name in [] if as_json else marked:
-        render.say(f"{name}   is live with {access.settings.git_rev}")
-
-
-def _take_bridges_down(access: Access) -> None:
-    try:
-        if count := catalog.take_bridges_down(access.connection):
-            render.say(f"{access.own}   {count} views in the place of its tables are taken down", err=True)
-    except postgres.DatabaseError as error:  # no reason to fail a release that serves
-        why = printable(postgres.error_text(error))
-        render.say(f"{access.own}   views in the place of its tables stay: {why}", err=True)
+        render.say(f"{name}   is live{f' with {revision}' if revision else ''}")
+    if standing:
+        render.say(
+            f"{named}   {counted(standing, 'view')} in the place of its tables stay: the release before may still be at"
+            f" work. A migration in ten minutes takes them down, or the night; at once: tenants adopt {named} --finish",
+            err=True,
+        )
 
 
 COMMANDS = (plan, rehearse, live)

@@ -12,7 +12,7 @@ VARIABLE = "TENANTS_CALLED_AS"
 SERVICE = "TENANTS_SERVICE"
 """Where it says `db`, a command that wants a service of dokku-postgres is told with that one."""
 
-OTHERWISE = {"show": "info", "log": "logs", "create": "link SERVICE"}
+OTHERWISE = {"show": "info", "log": "logs", "create": "link SERVICE", "adopt": "adopt SERVICE"}
 """The plugin's words for some of ours."""
 
 OURS_ALONE = {"agent", "completion", "init", "live", "revision", "run"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
 from tenants.core.manifest import is_id
@@ -149,6 +149,24 @@ def runs(connection: Connection, names: Sequence[str]) -> dict[str, list[tuple[l
     for row in postgres.dict_rows(connection, query, [list(names)]):
         found.setdefault(row["tenant"], []).append((row["from_heads"], row["applied"]))
     return found
+
+
+def mark_serving(connection: Connection, tenant: str) -> list[str]:
+    """Note that the tenant's app serves with what was adopted or restored. Returns the tenant, if that is new."""
+    query = """UPDATE tenants.deploys SET live_at = now()
+               WHERE id IN (SELECT id FROM tenants.deploys
+                            WHERE tenant = %s AND live_at IS NULL AND outcome IN ('adopted', 'restored')
+                            FOR UPDATE SKIP LOCKED)
+               RETURNING tenant"""
+    return sorted({row[0] for row in connection.execute(query, [tenant])})
+
+
+def adoption_served(connection: Connection, tenant: str, ago: timedelta) -> bool:
+    """Whether the app has served with what its tenant has adopted last for as long as that."""
+    query = """SELECT live_at <= now() - %s FROM tenants.deploys WHERE tenant = %s AND kind = 'adopt'
+               ORDER BY recorded_at DESC LIMIT 1"""
+    row = connection.execute(query, [ago, tenant]).fetchone()
+    return bool(row and row[0])
 
 
 def mark_live(connection: Connection, git_rev: str, projects: Sequence[str]) -> list[str]:

@@ -11,11 +11,11 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from tenants.core import adoption as adoptions
 from tenants.core.adoption import Adoption, Edge, Thing
-from tenants.core.errors import Locked, Refused, SnapshotError, UsageError
+from tenants.core.errors import Locked, Refused, SnapshotError, TenantsError, UsageError
 from tenants.core.events import Event, Tell
 from tenants.core.names import CATALOG_SCHEMA, app_role_name, check_name, quoted
 from tenants.core.units import counted, seconds
@@ -29,6 +29,10 @@ from tenants.usecases.logins import Created
 
 LOCK_SECONDS = 60.0
 """How long the locks of the tables are tried for, half a second each time: the running app goes on between."""
+
+RETIRED = timedelta(minutes=10)
+"""After which nothing runs any more of a release that another one has taken the place of: Dokku lets it run on for a
+minute (DOKKU_WAIT_TO_RETIRE) when it says that the new one serves."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +163,24 @@ def finish(access: Access, name: str, tell: Tell) -> list[str]:
         _locked(access, name, None, take_down, tell)
         tell(Event(name, "adopt", f"{counted(len(bridges), 'view')} taken down: {', '.join(bridges)}"))
     return bridges
+
+
+def finish_if_served(access: Access, name: str, tell: Tell) -> None:
+    """The same, if the app has served with its own URL for so long that what ran before it has ended. What is in the
+    way of that is told, and keeps nobody from going on."""
+    if not records.adoption_served(access.connection, name, RETIRED):
+        return
+    try:
+        if not access.own:
+            finish(access, name, tell)
+        elif count := catalog.take_bridges_down(access.connection):
+            tell(Event(name, "adopt", f"{counted(count, 'view')} taken down"))
+    except (TenantsError, postgres.DatabaseError) as error:
+        tell(
+            Event(
+                name, "adopt", f"views in the place of its tables stay: {postgres.failed(error).message}", failed=True
+            )
+        )
 
 
 def finish_if_moved(access: Access, name: str, tell: Tell) -> None:

@@ -21,7 +21,7 @@ from tenants.core.settings import DatabaseUrl
 from tenants.core.units import size
 from tenants.edges import postgres, records
 from tenants.edges.records import Record
-from tenants.usecases import audit, locks, snapshots
+from tenants.usecases import adopt, audit, locks, snapshots
 from tenants.usecases.access import Access
 
 
@@ -94,6 +94,7 @@ class Pipeline:
 
     def _work(self, lock: locks.Lock) -> None:
         access, name = self.access, self.plan.tenant
+        adopt.finish_if_served(access, name, self.tell)
         self._begin()
         with access.acting_as(name) as url:
             manifest = None

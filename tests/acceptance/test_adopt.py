@@ -257,8 +257,16 @@ def test_the_bridge_goes_when_the_app_has_its_own_url(shop: Place) -> None:
     assert shop.tenants("nightly").code == 0
     assert lying_in(shop, "public") != [], "nobody has come in with the new login yet"
     done = shop.tenants("live", DATABASE_URL=url)
-    assert done.code == 0 and "7 views in the place of its tables are taken down" in done.err
+    assert done.code == 0 and "7 views in the place of its tables stay" in done.err, done.said
+    assert "tenants adopt fruits --finish" in done.err
+    assert lying_in(shop, "public") != [], "the release before runs on for a minute"
+    assert "7 views in the place" in shop.tenants("live", "fruits").err
+    shop.tenants("create", "pears")
+    refused = shop.tenants("live", "pears", DATABASE_URL=url)
+    assert refused.code == 2, "a tenant speaks of itself alone"
+    assert shop.tenants("adopt", "fruits", "--finish").code == 0
     assert lying_in(shop, "public") == []
+    assert "views" not in shop.tenants("live", DATABASE_URL=url).said
 
     shop.database.sql("CREATE TABLE public.more (id int)")
     assert "is at 0001 already" in shop.tenants("adopt", "fruits", "--from", "public", "--at", "0001").err
@@ -266,6 +274,30 @@ def test_the_bridge_goes_when_the_app_has_its_own_url(shop: Place) -> None:
     with closing(psycopg.connect(url)):
         done = shop.tenants("nightly", "--again")
     assert done.code == 0 and "taken down: public.more" in done.err, done.said
+    assert lying_in(shop, "public") == []
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["by the admin", "by the tenant itself"])
+def test_the_bridge_goes_with_a_deploy_ten_minutes_after_the_app_serves_with_its_own_url(
+    shop: Place, own: bool
+) -> None:
+    url = shop.tenants("adopt", "fruits", "--from", "public", "--json").json["url"]
+    after = "0001"
+
+    def migrated(id_: str) -> None:
+        nonlocal after
+        shop.revision("fruits", id_, f'op.execute("CREATE TABLE t{id_} (id int)")', after)
+        after = id_
+        done = shop.tenants("deploy", "fruits", **({"DATABASE_URL": url} if own else {}))
+        assert done.code == 0, done.said
+
+    migrated("0002")
+    assert lying_in(shop, "public") != [], "it was never said that it serves"
+    assert shop.tenants("live", DATABASE_URL=url).code == 0
+    migrated("0003")
+    assert lying_in(shop, "public") != [], "the release before may be at work"
+    shop.database.sql("UPDATE tenants.deploys SET live_at = live_at - interval '10 minutes'")
+    migrated("0004")
     assert lying_in(shop, "public") == []
 
 

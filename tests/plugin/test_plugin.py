@@ -143,6 +143,13 @@ def test_an_app_that_lives_in_public_is_stopped_and_adopted_with_its_data(host: 
     assert host.database.sql("SELECT name FROM items", url=host.url("fruits")) == [("apple",)]
     assert host.database.sql("SELECT relkind FROM pg_class WHERE oid = 'public.items'::regclass") == [("v",)]
     done = host.trigger("post-deploy", "fruits", "5000", "172.17.0.2", "latest")
+    assert in_order(done.err, "1 view in the place", "stay", "at once: dokku tenants:adopt db fruits --finish"), (
+        done.said
+    )
+    assert host.database.sql("SELECT relkind FROM pg_class WHERE oid = 'public.items'::regclass") == [("v",)], (
+        "the old containers run on for a minute"
+    )
+    assert host.dokku("tenants:adopt", "db", "fruits", "--finish").code == 0
     assert host.database.sql("SELECT to_regclass('public.items')") == [(None,)], done.said
     done = host.dokku("tenants:adopt", "db", "fruits", "--undo")
     assert in_order(done.out, "dokku tenants:unlink fruits; dokku postgres:link db fruits"), done.said

@@ -358,6 +358,17 @@ FROM unnest(%(names)s::text[]) AS wanted (name)
 CROSS JOIN LATERAL (SELECT * FROM tenants.deploys WHERE tenant = wanted.name AND outcome NOT IN ('failed', 'unchanged')
                     ORDER BY recorded_at DESC LIMIT 1) d;
 
+-- name: views_over
+-- How many views of other schemas look at what lies in this one, and are those of whoever has the catalog: what an
+-- adoption has left. A tenant may not read the list of them.
+SELECT count(DISTINCT v.oid) AS count
+FROM pg_class v
+JOIN pg_rewrite r ON r.ev_class = v.oid
+JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass
+JOIN pg_class t ON t.oid = d.refobjid
+WHERE v.relkind = 'v' AND t.relnamespace = to_regnamespace(%(schema)s) AND v.relnamespace <> t.relnamespace
+  AND v.relowner = (SELECT nspowner FROM pg_namespace WHERE nspname = 'tenants');
+
 -- name: glance
 -- psql's: see glance.py, which puts the statements `identify` and `schemas` in. First who we are, then how much there is,
 -- then a line for each tenant, then the rows of all version tables that are what they have to be, each after a line with
