@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 
@@ -54,6 +55,11 @@ def _grown(value: int | None) -> str:
     return "-" if value is None else "same" if value == 0 else f"{'+' if value > 0 else '-'}{size(abs(value))}"
 
 
+def _live(deploy: dict[str, Any]) -> str:
+    """Only a deploy has a release that ought to serve."""
+    return "yes" if deploy["live_at"] else "no" if deploy["kind"] == "deploy" else "-"
+
+
 def _line(one: Status) -> tuple[object, ...]:
     def ago(moment: datetime | None) -> str:
         return age((datetime.now(UTC) - moment).total_seconds() if moment else None)
@@ -67,7 +73,7 @@ def _line(one: Status) -> tuple[object, ...]:
         one.revision or "-",
         "-" if one.pending is None else "stop" if one.stop else len(one.pending),
         f"{deploy['outcome']} {ago(deploy['recorded_at'])} ago" if deploy else "-",
-        ("yes" if deploy["live_at"] else "no") if deploy and deploy["kind"] == "deploy" else "-",
+        _live(deploy) if deploy else "-",
         ago(one.snapshot_at),
         ago(one.proven_at),
         one.findings or "-",

@@ -174,6 +174,11 @@ def test_a_clone_never_has_the_url_of_the_original(fruits: Dokku) -> None:
     assert fruits.dokku("tenants:set", "fruits", "clone", "copy").code == 0
     said = clone("fruits-copy")
     assert fruits.database.sql("SELECT * FROM items", url=fruits.url("fruits-copy")) == [("apple",)], said
+    done = fruits.trigger("post-deploy", "fruits-copy", "5000", "172.17.0.2", "latest")
+    assert done.out == "fruits-copy   is live\n", done.said
+    status = fruits.dokku("tenants:status").out
+    assert re.search(r"^fruits-copy .*restored .* ago +yes ", status, re.MULTILINE), status
+    assert fruits.trigger("post-deploy", "fruits-copy", "5000", "172.17.0.2", "latest").said == "", "told once"
     fruits.dokku("tenants:unlink", "fruits-next")
     (fruits.apps / "fruits-next" / "ENV.json").unlink()
     (fruits.apps / "fruits-next" / "DOCKER_OPTIONS").unlink()
