@@ -122,6 +122,23 @@ def test_no_other_apps_image_takes_the_place_of_one_that_is_stopped(fruits: Dokk
     assert "Image:    none" in fruits.push("fruits", folder).out
 
 
+def test_what_dbmate_has_run_is_carried_over_by_the_files_of_the_last_push(host: Dokku, tmp_path: Path) -> None:
+    host.backup_auth()
+    host.trigger("install")
+    folder = source(tmp_path / "app", migrations__0001_items=ITEMS)
+    assert host.dokku("tenants:setup", "db").code == 0
+    host.postgres_link("fruits")
+    host.database.sql("""
+        CREATE TABLE public.items (name text);
+        CREATE TABLE public.schema_migrations (version varchar PRIMARY KEY);
+        INSERT INTO public.schema_migrations VALUES ('0001')
+    """)
+    assert host.push("fruits", folder).code == 0
+    done = host.dokku("tenants:adopt", "db", "fruits")
+    assert done.code == 0, done.said
+    assert host.database.sql("SELECT version_num FROM fruits.alembic_version") == [("0001",)]
+
+
 def test_an_app_that_lives_in_public_is_stopped_and_adopted_with_its_data(host: Dokku) -> None:
     host.backup_auth()
     host.trigger("install")
