@@ -479,7 +479,7 @@ def test_what_can_be_done_with_an_app_can_be_typed(fruits: Dokku, tmp_path: Path
     assert snapshot
     assert snapshot[0] in does("snapshots", "fruits")
     fruits.database.sql("DELETE FROM items", url=fruits.url("fruits"))
-    assert "Undo: dokku tenants:restore fruits" in does("restore", "fruits", snapshot[0])
+    assert "Undo: dokku tenants:restore fruits" in does("restore", "fruits", snapshot[0], "--yes")
     assert fruits.database.sql("SELECT * FROM items", url=fruits.url("fruits")) == [("apple",)]
     fetch = [str(PLUGIN / "subcommands" / "fetch"), "tenants:fetch", "fruits", snapshot[0]]
     dump = subprocess.run(fetch, env=fruits.environment, capture_output=True, check=True).stdout
