@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from tenants.cli import options, render
+from tenants.core.errors import HistoryError
 from tenants.core.policy import Policy
 from tenants.core.results import DeployOptions, DeployResult
 from tenants.core.settings import Settings
@@ -79,7 +80,14 @@ def deploy(
         from tenants.usecases import deploy as deploys
 
         with options.access("deploy") as access:
-            results = deploys.deploy(access, tenant, wanted, tell)
+            try:
+                results = deploys.deploy(access, tenant, wanted, tell)
+            except HistoryError as error:  # of what was pushed, before anything is done
+                error.data = "untouched"
+                if as_json:
+                    raise
+                render.fail(error, release=render.SERVES)
+                return error.exit_code
     if as_json:
         render.answer({"deploys": [_document(result) for result in results]})
     else:
@@ -93,7 +101,7 @@ def deploy(
             if result.error and result.error.next and result.error.next != failed[-1].next:
                 render.say(render.folded(f"{result.tenant}   next: {result.error.next}", render.INDENT), err=True)
     if failed and not as_json:
-        render.fail(failed[-1], lead="", release="the old one goes on serving")
+        render.fail(failed[-1], lead="", release=render.SERVES)
     return failed[0].exit_code if failed else 0
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tenants.core.compatibility import Finding
 
 INDENT = " " * 10
+SERVES = "the old one goes on serving"
+"""Of the release, where a deploy has stopped."""
 
 
 NOTHING_YET = """nothing to do: there is no project and no tenant yet

@@ -97,7 +97,7 @@ def run(
     elif not result.error:
         render.say(_last_words(result), err=elsewhere)
     if result.error and not as_json:
-        render.fail(result.error, lead="", release="the old one goes on serving")
+        render.fail(result.error, lead="", release=render.SERVES)
     return result.error.exit_code if result.error else 0
 
 

@@ -126,8 +126,8 @@ def restore(
 
     What is there now is kept twice: as a snapshot, and as a schema that is set aside. A single --table changes nothing
     that is there: one that is gone comes back, and the rows of one that is not come into a table beside it. --into
-    makes a copy. --file takes what pg_dump or dokku-postgres wrote. On a terminal it asks before the schema gets
-    another revision. Needs the admin's URL.
+    makes a copy. --file takes what pg_dump or dokku-postgres wrote. On a terminal it asks before a snapshot takes the
+    schema to another revision. Needs the admin's URL.
     """
     _check(tenant, snapshot, at)
     chosen = [option for option in (tables, into, file) if option]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,9 +89,17 @@ def in_order(found: Migrations) -> bool:
     return any(name.endswith(".sql") for folder in folders for name in _revision_files(folder))
 
 
-def history(folder: Path) -> History:
-    """The revisions of one project. Raises HistoryError."""
-    return History.of(sources.revisions(texts(folder)))
+def history(folder: Path, root: Path | None = None) -> History:
+    """The revisions of one project. Raises HistoryError, which names files as they lie in `root`."""
+    try:
+        return History.of(sources.revisions(texts(folder)))
+    except HistoryError as error:
+        if root and folder != root:
+            within = folder.relative_to(root).as_posix()
+            files = re.compile(rf"(?<![\w./-])({'|'.join(map(re.escape, _revision_files(folder)))})\b")
+            error.message = files.sub(rf"{within}/\1", error.message)
+            error.next = files.sub(rf"{within}/\1", error.next) if error.next else None
+        raise
 
 
 def scanned(folder: Path) -> History | None:

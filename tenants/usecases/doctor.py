@@ -211,7 +211,7 @@ def _rehearsal(patient: _Patient) -> Found:
 def _migrations(patient: _Patient) -> Found:
     found = folder.look(settings.read_migrations(patient.environment))
     places = [found.own] if found.own else list(found.projects.values())
-    count = sum(len(folder.history(path).revisions) for path in places)
+    count = sum(len(folder.history(path, found.folder).revisions) for path in places)
     yield ok("migrations", f"{counted(len(places), 'project')} with {counted(count, 'revision')} in {found.folder}")
 
 

@@ -41,7 +41,7 @@ def survey(folder: Path, *, control: bool | None = None) -> Survey:
             for path in (found := folders.look(folder / tree.migrations)).projects.values() or filter(
                 None, [found.own]
             ):
-                folders.history(path)
+                folders.history(path, folder / tree.migrations)
         except (MigrationError, BadName) as error:
             notes.append(f"{tree.migrations} would stop a push: {error.message}")
     app = _app_name(folder)

@@ -36,7 +36,7 @@ def survey(access: Access, names: Sequence[str] = (), *, from_scratch: bool = Fa
         check_name(name)
     own = (access.own, access.entry(access.own).project) if access.own else None
     folders = folder.divided(folder.look(access.settings.migrations), own)
-    histories = {project: _history(path) for project, path in folders.items()}
+    histories = {project: _history(path, access.settings.migrations) for project, path in folders.items()}
     entries = access.entries(names) if names else access.entries()
     if set(names) - set(entries):  # they may be folders that have no tenant yet
         entries = access.entries()
@@ -66,9 +66,9 @@ def survey(access: Access, names: Sequence[str] = (), *, from_scratch: bool = Fa
 
 
 @cache
-def _history(path: Path) -> History:
+def _history(path: Path, root: Path) -> History:
     """Read once: it is what was pushed."""
-    return folder.history(path)
+    return folder.history(path, root)
 
 
 def _ask_storage(access: Access, seen: Observed, history: History) -> Observed:

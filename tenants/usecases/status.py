@@ -116,7 +116,7 @@ def _plans(access: Access, seen: Sequence[Observed]) -> dict[str, Plan]:
     broken: dict[str, TenantsError] = {}
     for project in {one.project for one in seen} & set(projects):
         try:
-            histories[project] = folder.history(projects[project])
+            histories[project] = folder.history(projects[project], access.settings.migrations)
         except TenantsError as error:
             broken[project] = error
     plans = {}

@@ -172,7 +172,7 @@ FIRST = revision_text("0001", None)
             ["the revisions form a cycle", "0001.py", "0002.py", "down_revision"],
         ),
         (files(_0001=revision_text("0001", None, "def broken(:")), 6, ["0001.py:3: does not parse"]),
-        (files(_0001=FIRST, _again=FIRST), 6, ["0001.py and again.py are both revision '0001'"]),
+        (files(_0001=FIRST, _again=FIRST), 6, ["fruits/0001.py and fruits/again.py are both revision '0001'"]),
         (files(_0001="down_revision = None\n"), 6, ["0001.py: has no line `revision = "]),
         (files(_0001="import os\nrevision = os.name\n"), 6, ["0001.py:2: `revision` is computed"]),
         (files(_0001=b"\xff\xfe" + FIRST.encode("utf-16-le")), 6, ["0001.py: cannot be read", "UTF-8"]),

@@ -209,15 +209,16 @@ def test_old_files_may_give_way_to_one_that_takes_their_place(orchard: Place) ->
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        (b"SELECT 1;\n", "0002_more.sql: has no line `-- migrate:up`"),
-        (b"SELECT 1;\n-- migrate:up\n", "0002_more.sql:1: stands above the first section"),
-        (b"-- migrate:up\nSELECT '\xff';\n", "0002_more.sql: cannot be read"),
+        (b"SELECT 1;\n", "fruits/0002_more.sql: has no line `-- migrate:up`"),
+        (b"SELECT 1;\n-- migrate:up\n", "fruits/0002_more.sql:1: stands above the first section"),
+        (b"-- migrate:up\nSELECT '\xff';\n", "fruits/0002_more.sql: cannot be read"),
     ],
 )
 def test_a_file_that_is_no_revision_stops_the_push_by_name(orchard: Place, text: bytes, fault: str) -> None:
     write(orchard, "0002_more.sql", text)
     done = orchard.tenants("deploy")
     assert done.code == 6 and fault in done.err, done.said
+    assert "\nData:     untouched\nRelease:  the old one goes on serving\nNext:     " in done.err, done.said
 
 
 def test_a_link_that_leads_out_is_not_followed(orchard: Place) -> None:
