@@ -52,6 +52,34 @@ MODULES = {
 """Where each command is. A push that has nothing to do reads no more of us than it takes to find that out."""
 
 
+NEAR = 0.7
+"""How like a command a word has to be: commands are short, and half of their letters are soon the same."""
+
+ELSEWHERE = {
+    "migrate": "deploy",
+    "upgrade": "deploy",
+    "up": "deploy",
+    "push": "deploy",
+    "rollback": "undo",
+    "downgrade": "undo",
+    "revert": "undo",
+    "backup": "snapshot",
+    "backups": "snapshots",
+    "history": "log",
+    "logs": "log",
+    "dump": "fetch",
+    "export": "fetch",
+    "download": "fetch",
+    "new": "revision",
+    "generate": "revision",
+    "psql": "connect",
+    "info": "show",
+    "destroy": "drop",
+    "delete": "drop",
+}
+"""What other tools call something that one of our commands does."""
+
+
 class Commands(click.Group):
     """Reads the module of a command when the command is called for."""
 
@@ -73,8 +101,15 @@ class Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         known = self.list_commands(ctx)
+        if args[0] == "help":
+            args = [*args[1:2], "--help"]
+            if len(args) == 1:
+                click.echo(ctx.get_help())
+                ctx.exit()
         if not ctx.resilient_parsing and args[0] not in known and not args[0].startswith("-"):
-            ctx.fail(f"there is no command {printable(args[0][:80])!r}{did_you_mean(args[0], known)}")
+            meant = ELSEWHERE.get(args[0].lower())
+            words = f"; did you mean {meant}?" if meant else did_you_mean(args[0], known, cutoff=NEAR)
+            ctx.fail(f"there is no command {printable(args[0][:80])!r}{words}")
         return super().resolve_command(ctx, args)
 
 

@@ -12,10 +12,16 @@ VARIABLE = "TENANTS_CALLED_AS"
 SERVICE = "TENANTS_SERVICE"
 """Where it says `db`, a command that wants a service of dokku-postgres is told with that one."""
 
+PLUGIN = "dokku tenants:"
+"""What the plugin calls itself. Whatever else stands before our commands leads to this program, which has them all."""
+
 OTHERWISE = {"show": "info", "log": "logs", "create": "link SERVICE", "adopt": "adopt SERVICE"}
 """The plugin's words for some of ours."""
 
-OURS_ALONE = {"agent", "completion", "init", "live", "revision", "run"}
+AT_HOME = {"agent", "completion", "init", "revision"}
+"""What is typed where the repository is, or by nobody, whatever calls us elsewhere."""
+
+OURS_ALONE = {*AT_HOME, "live", "run"}
 """What the plugin has no command for."""
 
 _PLAIN = re.compile(r"[\w.,~/+-]{1,60}")
@@ -25,7 +31,8 @@ _commands: list[re.Pattern[str]] = []
 
 def know(commands: Iterable[str]) -> None:
     """From now on these are commands, where they stand after our name."""
-    words = "|".join(sorted(set(commands) - OURS_ALONE))
+    plugins = os.environ.get(VARIABLE) == PLUGIN
+    words = "|".join(sorted(set(commands) - (OURS_ALONE if plugins else AT_HOME)))
     _commands[:] = [re.compile(rf"(?<![\w:/-])tenants ({words})\b")]
 
 
@@ -47,9 +54,12 @@ def meant(arguments: Sequence[str], name: str, instead: str) -> str:
 
 def told(text: str) -> str:
     """Text in which our commands are written as they are typed."""
-    called = os.environ.get(VARIABLE)
-    for pattern in _commands if called else ():
-        text = pattern.sub(lambda found: f"{called}{_word(found[1])}", text)
+    called = os.environ.get(VARIABLE, "")
+    if not called:
+        return text
+    called += " " if called[-1].isalnum() else ""
+    for pattern in _commands:
+        text = pattern.sub(lambda found: called + (_word(found[1]) if called == PLUGIN else found[1]), text)
     return text
 
 

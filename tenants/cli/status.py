@@ -29,11 +29,13 @@ def status(check: bool, as_json: bool) -> int:
     finds.
     """
     with options.access("status") as access:
-        found = states.status(access)
+        found, besides = states.status(access)
         new = None if found or as_json else snapshots.of_another_server(access)
     worries = [f"{one.tenant}: {worry}" for one in found for worry in one.worries]
+    if found and besides:
+        worries.append(f"{counted(besides, 'finding')} of the database: tenants audit")
     if as_json:
-        render.answer({"tenants": [_document(one) for one in found]})
+        render.answer({"tenants": [_document(one) for one in found], "database_findings": besides})
     elif not found:
         render.no_tenant(new)
     else:

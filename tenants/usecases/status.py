@@ -68,18 +68,19 @@ class Status:
         return found
 
 
-def status(access: Access) -> list[Status]:
-    """Every tenant, by name. Needs the admin's URL. Writes nothing but a newer version of the catalog."""
+def status(access: Access) -> tuple[list[Status], int]:
+    """Every tenant, by name; and how much the audit finds of the database as a whole. Needs the
+    admin's URL. Writes nothing but a newer version of the catalog."""
     access.require_admin("tenants status")
     if not catalog.version(access.connection):
-        return []
+        return [], 0
     catalog.ensure(access.connection)
     entries = access.entries()
     seen = {o.tenant: o for o in access.observe(list(entries.values()))} if entries else {}
     plans = _plans(access, list(seen.values()))
     findings = Counter(finding.tenant for finding in audit.audit(access))
     query = f"{sql.statement('audit_ours')}\n{sql.statement('status')}"
-    return [
+    found = [
         Status(
             tenant=row["tenant"],
             project=entries[row["tenant"]].project,
@@ -99,6 +100,7 @@ def status(access: Access) -> list[Status]:
         for row in postgres.dict_rows(access.connection, query)
         if row["tenant"] in entries
     ]
+    return found, findings[None]
 
 
 def _whole(value: object) -> int | None:

@@ -13,6 +13,13 @@ TOLD = {
     "adopt pears --from public --table loggs": "no table loggs in schema public; did you mean logs?",
     "plan --chek": "--check",
     "plan --incompatible stopp": "did you mean stop?",
+    "migrate": "there is no command 'migrate'; did you mean deploy?",
+    "rollback": "did you mean undo?",
+    "backup": "did you mean snapshot?",
+    "history": "did you mean log?",
+    "logs": "did you mean log?",
+    "dump": "did you mean fetch?",
+    "help migrate": "there is no command 'migrate'; did you mean deploy?",
     "\x1b[2Jdeploy": "there is no command",
 }
 
@@ -66,3 +73,9 @@ def test_a_mistyped_variable_is_told_once_on_standard_error(place: Place) -> Non
     done = place.tenants("list", "--json", TENANTS_SCHEDUL="0 4 * * * secret")
     assert done.code == 0 and done.json == {"tenants": []}
     assert done.err.count("did you mean TENANTS_SCHEDULE?") == 1 and "secret" not in done.err
+
+
+def test_help_is_a_command_too(place: Place) -> None:
+    for arguments, same in ((["help"], ["--help"]), (["help", "undo"], ["undo", "--help"])):
+        done = place.tenants(*arguments)
+        assert done.code == 0 and done.out == place.tenants(*same).out and "Usage: tenants" in done.out, done.said

@@ -42,6 +42,17 @@ def test_it_shows_every_tenant_and_shouts_when_something_is_too_old(place: Place
     assert rules == {"no-snapshot", "no-proof", "role-createdb"}
 
 
+def test_it_tells_what_the_audit_finds_of_the_database_as_a_whole(place: Place) -> None:
+    place.fruits()
+    place.deployed()
+    assert place.tenants("nightly").code == 0
+    assert place.tenants("status", "--check").code == 0
+    place.database.sql("CREATE TABLE public.stray (id int)")
+    done = place.tenants("status", "--check")
+    assert done.code == 3 and "!  1 finding of the database: tenants audit\n" in done.err, done.said
+    assert place.tenants("status", "--json").json["database_findings"] == 1
+
+
 def test_it_is_for_the_admin_and_a_tenant_writes_no_proof_of_its_own(place: Place) -> None:
     place.fruits()
     place.deployed()

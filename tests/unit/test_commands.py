@@ -9,7 +9,7 @@ import click
 import pytest
 
 import tenants.cli
-from tenants.cli import MODULES, cli
+from tenants.cli import ELSEWHERE, MODULES, cli, spoken
 
 ANSWERS_NOTHING = {"agent", "connect", "completion"}
 CONTEXT = click.Context(cli)
@@ -42,3 +42,36 @@ def test_the_help_names_the_exit_codes_and_the_environment() -> None:
     text = f"{cli.help}{cli.epilog}"
     for wanted in ("DATABASE_URL", "TENANTS_STORE", "TENANTS_MIGRATIONS", "4 locked", "5 snapshot", "6 migration"):
         assert wanted in text
+
+
+@pytest.mark.parametrize(
+    ("called", "told"),
+    [
+        (None, "tenants undo fruits, tenants show fruits, tenants run fruits, tenants init"),
+        (
+            "dokku tenants:",
+            "dokku tenants:undo fruits, dokku tenants:info fruits, tenants run fruits, tenants init",
+        ),
+        (
+            "dokku enter control agent tenants",
+            "dokku enter control agent tenants undo fruits, dokku enter control agent tenants show fruits,"
+            " dokku enter control agent tenants run fruits, tenants init",
+        ),
+    ],
+    ids=["by itself", "plugin", "control repository"],
+)
+def test_commands_are_told_as_they_are_typed(called: str | None, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if called is None:
+        monkeypatch.delenv(spoken.VARIABLE, raising=False)
+    else:
+        monkeypatch.setenv(spoken.VARIABLE, called)
+    before = spoken._commands[:]
+    try:
+        spoken.know(COMMANDS)
+        assert spoken.told("tenants undo fruits, tenants show fruits, tenants run fruits, tenants init") == told
+    finally:
+        spoken._commands[:] = before
+
+
+def test_words_of_other_tools_lead_to_commands_that_there_are() -> None:
+    assert set(ELSEWHERE.values()) <= set(COMMANDS) and not set(ELSEWHERE) & set(COMMANDS)
