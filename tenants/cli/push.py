@@ -75,13 +75,14 @@ def deploy(
         timeout=timeout,
     )
     tell = render.Progress(tenant)
+    own = None
     results = glance.nothing_pending(Settings.read(os.environ), tell) if not tenant else None
     if results is None:
         from tenants.usecases import deploy as deploys
 
         with options.access("deploy") as access:
             try:
-                results = deploys.deploy(access, tenant, wanted, tell)
+                results, own = deploys.deploy(access, tenant, wanted, tell), access.own
             except HistoryError as error:  # of what was pushed, before anything is done
                 error.data = "untouched"
                 if as_json:
@@ -92,7 +93,7 @@ def deploy(
         render.answer({"deploys": [_document(result) for result in results]})
     else:
         for result in results:
-            _show(result)
+            _show(result, own=bool(own))
         if not results:
             render.say(render.NOTHING_YET)
     failed = [result.error for result in results if result.error]
@@ -120,10 +121,11 @@ def _document(result: DeployResult) -> dict[str, Any]:
     }
 
 
-def _show(result: DeployResult) -> None:
+def _show(result: DeployResult, *, own: bool) -> None:
     name = result.tenant
     if result.outcome == "migrated":
-        undo = f" Undo: tenants undo {name}" if result.snapshot else ""
+        how = "Undo, with the admin's URL and this store" if own else "Undo"
+        undo = f" {how}: tenants undo {name}" if result.snapshot else ""
         render.say(f"{name}   migrated to {result.end} in {result.seconds:.1f} s.{undo}", colour="green")
     elif result.outcome == "skipped" and result.why.startswith("not tried"):
         render.say(f"{name}   {result.why}; it is at {result.end or 'nothing yet'}")

@@ -183,6 +183,13 @@ def _by_snapshot(access: Access, name: str, url: DatabaseUrl, change: Change, sn
             f"there is no snapshot from before the last {change.kind} of {name}{because}",
             next=f"tenants snapshots {name} shows those that there are",
         )
+    try:
+        snapshots.find(require_store(access.settings), catalog.server(access.connection), name, snapshot)
+    except NoSnapshot as error:  # an app that deploys itself may have a store of its own
+        error.message += f": it was stored elsewhere before the last {change.kind}, or is gone"
+        error.data = "untouched"
+        error.next = f"with the TENANTS_STORE, and its keys, of the app that deployed {name}: tenants undo {name}"
+        raise
     return Way(name, change, "snapshot", change.from_heads, snapshot, why, _lost(access, name, url, snapshot))
 
 

@@ -280,3 +280,20 @@ def test_a_restore_says_that_it_changes_the_revision_and_asks_whoever_is_there(o
     unasked = on_terminal(orchard.folder, orchard.environment, "restore", "fruits", same, columns=200)
     assert unasked.code == 0 and "takes the schema" not in unasked.raw, unasked.raw
     orchard.nothing_left()
+
+
+def test_an_app_with_a_store_of_its_own_is_undone_with_that_store_and_a_dry_run_says_so(place: Place) -> None:
+    place.fruits()
+    place.deployed()
+    place.colour()
+    apps = f"file://{place.folder}/apps"
+    url, folder = place.url_of("fruits"), str(place.migrations / "fruits")
+    done = place.tenants("deploy", DATABASE_URL=url, TENANTS_STORE=apps, TENANTS_MIGRATIONS=folder)
+    assert done.code == 0 and "Undo, with the admin's URL and this store: tenants undo fruits" in done.out, done.said
+    dry = place.tenants("undo", "fruits", "--dry-run")
+    assert dry.code == 5 and f"{place.store}" in dry.err and "stored elsewhere" in dry.err, dry.said
+    assert "TENANTS_STORE" in dry.err.split("Next:")[1], dry.said
+    for more in ("--dry-run", "--yes"):
+        done = place.tenants("undo", "fruits", more, TENANTS_STORE=apps)
+        assert done.code == 0, done.said
+    assert place.database.sql("SELECT version_num FROM fruits.alembic_version") == [("0001",)]
