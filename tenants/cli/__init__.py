@@ -119,8 +119,8 @@ def cli() -> None:
     """One shared PostgreSQL, many side projects, each in a schema of its own.
 
     \b
-    DATABASE_URL      the admin's URL, or one tenant's own
-    TENANTS_STORE     s3://bucket/prefix or file:///folder, for snapshots
+    DATABASE_URL        the admin's URL, or one tenant's own
+    TENANTS_STORE       s3://bucket/prefix or file:///folder, for snapshots
     TENANTS_MIGRATIONS  the folder of migrations (default: ./migrations)
     """
     for line in mistyped(os.environ):

@@ -124,7 +124,9 @@ def revision(
     render.say(_from_here(done.path))
     names = where.project or ""
     look = "look through it" if found else "write into it what is to be done"
-    render.say(f"Next:     {look}; then: tenants plan {names}".rstrip(), err=True)
+    render.say(
+        f"Next:     {look}; then commit and push; or, with a DATABASE_URL: tenants plan {names}".rstrip(), err=True
+    )
 
 
 def _from_here(path: Path) -> str:

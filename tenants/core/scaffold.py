@@ -147,15 +147,18 @@ def next_steps(tree: Tree, app: str) -> list[str]:
             )
         else:
             told.append(
-                f"a control repository, which has the revisions of {app} in migrations/{app}: tenants init --control"
+                f"a control repository, which has the revisions of {app}:"
+                " mkdir ../control && tenants init ../control --control"
             )
+            told.append(f"then mv {tree.migrations or 'migrations'} ../control/migrations/{app}")
         return told
     told = []
     if not has_requirement(tree):
         told.append(_how_to_require(tree))
     told.append(
-        f"on the server, once: dokku enter control agent tenants create {app}, and dokku config:set {app}"
-        " DATABASE_URL=… TENANTS_STORE=… with what it printed and the keys of the bucket"
+        f"on the server, once: dokku network:set {app} attach-post-create tenants, dokku enter control agent tenants"
+        f" create {app} --rehearsal, and dokku config:set {app} with each line that it printed, TENANTS_STORE=…"
+        " and the keys of the bucket"
     )
     told.append("tenants plan shows what a push will do" if tree.tool is None else "commit, and push")
     return told

@@ -81,7 +81,7 @@ def find(name: str, path: str, readable: Sequence[str], hidden: Sequence[str]) -
     if found is None:
         if "/" in name and Path(name).is_file():
             raise UsageError(f"{name} is not executable", next=f"chmod +x {name}, or run it with its shell: sh {name}")
-        where = "here" if "/" in name else f"in any folder of PATH ({path})"
+        where = "here" if "/" in name else "in any folder of PATH"
         raise UsageError(f"there is no command {name!r} {where}", next="check its name, and that it is installed here")
     found = str(Path(found).absolute())
     if not sandbox.reaches(found, readable, hidden):

@@ -112,7 +112,7 @@ def differences(expected: Mapping[str, Contents], found: Mapping[str, Contents])
         if was is None or now is None:
             differing.append(f"{table} is {'new' if was is None else 'missing'}")
         elif was.rows != now.rows:
-            differing.append(f"{table} has {now.rows} rows of {was.rows}")
+            differing.append(f"{table} has {counted(now.rows, 'row')} of {was.rows}")
         elif was != now:
             differing.append(f"{table} has other values")
     return differing

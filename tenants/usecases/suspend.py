@@ -9,6 +9,7 @@ from __future__ import annotations
 from tenants.core.errors import TenantsError
 from tenants.core.events import Event, Tell
 from tenants.core.names import app_role_name, deploy_role_prefix, visitor_role_prefix
+from tenants.core.units import counted
 from tenants.edges import catalog, postgres
 from tenants.usecases import audit, roles, room
 from tenants.usecases.access import Access
@@ -35,7 +36,7 @@ def suspend(access: Access, name: str, tell: Tell) -> bool:
         raise TenantsError(
             f"{', '.join(finding.object for finding in left)} can still log in", next=f"again: tenants suspend {name}"
         )
-    tell(Event(name, "suspend", f"{len(logins)} logins shut out, {ended} sessions ended"))
+    tell(Event(name, "suspend", f"{counted(len(logins), 'login')} shut out, {counted(ended, 'session')} ended"))
     if room.remove(access, name):
         tell(
             Event(name, "suspend", f"its room for rehearsals is gone: tenants create {name} --rehearsal makes it anew")

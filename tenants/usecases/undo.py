@@ -23,7 +23,7 @@ from tenants.core.history import Revision
 from tenants.core.names import printable
 from tenants.core.plan import Action, Plan
 from tenants.core.settings import DatabaseUrl
-from tenants.core.units import seconds
+from tenants.core.units import counted, seconds
 from tenants.edges import catalog, folder, postgres, programs, records
 from tenants.edges.records import Change, Record
 from tenants.edges.store import require_store
@@ -215,9 +215,9 @@ def _differences(then: Mapping[str, Contents], now: Mapping[str, Contents], *, d
         if is_ is None:
             found.append(f"{printable(table)} comes back")
         elif was is None:
-            found.append(f"{printable(table)} goes, with {is_.rows} rows")
+            found.append(f"{printable(table)} goes, with {counted(is_.rows, 'row')}")
         elif was.rows != is_.rows:
-            found.append(f"{printable(table)} has {is_.rows} rows now, and {was.rows} in the snapshot")
+            found.append(f"{printable(table)} has {counted(is_.rows, 'row')} now, and {was.rows} in the snapshot")
         elif (was.bytes, was.sha256 if digests else "") != (is_.bytes, is_.sha256 if digests else ""):
             found.append(f"{printable(table)} has other values in its {is_.rows} rows")
     return found

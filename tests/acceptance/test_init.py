@@ -154,7 +154,8 @@ def test_an_app_without_python_is_told_the_ways(tmp_path: Path) -> None:
     fill(folder, **{"Dockerfile": "FROM oven/bun:alpine\n", "server.ts": "", "pyproject.toml": "[tool.ruff]\n"})
     assert sorted(made(folder)) == ["Dockerfile", "migrations/0001_first.sql", "pyproject.toml", "server.ts"]
     said = init(folder).err
-    assert "dokku tenants:link db fruits" in said and "tenants init --control" in said
+    assert "dokku tenants:link db fruits" in said and "mkdir ../control && tenants init ../control --control" in said
+    assert "mv migrations ../control/migrations/fruits" in said
 
 
 def test_a_dry_run_shows_and_writes_nothing(tmp_path: Path) -> None:

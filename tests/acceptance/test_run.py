@@ -178,7 +178,7 @@ def test_what_changes_nothing_is_said_to_and_costs_a_manifest(orchard: Place) ->
 REFUSED: list[tuple[list[str], list[str]]] = [
     (["fruit", "--", "true"], ["there is no tenant 'fruit'", "did you mean fruits?"]),
     (["pears", "--", "true"], ["schema named 'pears' exists already and is not a tenant", "tenants adopt pears"]),
-    (["fruits", "--", "no-such-tool", "up"], ["there is no command 'no-such-tool'", "PATH"]),
+    (["fruits", "--", "no-such-tool", "up"], ["there is no command 'no-such-tool' in any folder of PATH\n"]),
     (["fruits", "--", "./no-such-file"], ["there is no command './no-such-file' here"]),
     (["fruits", "--", "./plain.sh"], ["./plain.sh is not executable", "chmod +x"]),
     (["fruits", "--", "/dev/shm/outside.sh"], ["/dev/shm/outside.sh", "may not be read"]),
