@@ -104,7 +104,7 @@ class Commands(click.Group):
         if args[0] == "help":
             args = [*args[1:2], "--help"]
             if len(args) == 1:
-                click.echo(ctx.get_help())
+                screen.say(ctx.get_help())
                 ctx.exit()
         if not ctx.resilient_parsing and args[0] not in known and not args[0].startswith("-"):
             meant = ELSEWHERE.get(args[0].lower())
