@@ -40,10 +40,10 @@ def recover(tenant: tuple[str, ...], server: str | None, dry_run: bool, identity
                 render.answer({"server": found.server, "snapshots": newest, **lists})
             else:
                 rows = [
-                    (m.id, name, m.revision, m.rows, "was dropped" if name in found.dropped else "")
+                    (m.id, name, m.revision, m.rows, m.reason, "was dropped" if name in found.dropped else "")
                     for name, m in found.newest.items()
                 ]
-                render.table(("SNAPSHOT", "TENANT", "REVISION", "ROWS", ""), rows)
+                render.table(("SNAPSHOT", "TENANT", "REVISION", "ROWS", "TAKEN FOR", ""), rows)
             for name in found.damaged:
                 render.say(f"{name}   would not come back: none of its manifests can be read", err=True)
             return SnapshotError.exit_code if found.damaged else 0

@@ -50,9 +50,11 @@ def survey(access: Access, server: str | None, names: Sequence[str] = ()) -> Fou
     own = catalog.server(access.connection) if catalog.version(access.connection) else None
     servers = [place for place in filter(manifests.is_server, store.folders()) if place != own]
     if server is None and len(servers) > 1:
+        looks = sorted((_look(store, one) for one in servers), key=_last, reverse=True)
+        told = ", ".join(f"{one.server} ({counted(len(one.newest), 'tenant')}, last {_last(one)})" for one in looks)
         raise UsageError(
-            f"storage has the snapshots of several servers: {', '.join(_described(store, one) for one in servers)}",
-            next=f"say which: tenants recover --server {servers[0]}",
+            f"storage has the snapshots of several servers: {told}",
+            next=f"say which; the last that was at work: tenants recover --server {looks[0].server}",
         )
     chosen = server or (servers[0] if servers else "")
     if chosen not in servers:
@@ -143,7 +145,9 @@ def _look(store: Store, server: str) -> Found:
 
 
 def _newest(store: Store, server: str, tenant: str, ids: Sequence[str]) -> Manifest | None:
-    """The newest snapshot of the tenant that can be read and is one of its own schema."""
+    """The newest snapshot of the tenant that can be read and is one of its own schema; one of what a restore or an undo
+    has replaced only where there is no other: somebody did not want that any more."""
+    replaced = None
     for id_ in reversed(ids):
         try:
             check_name(tenant)
@@ -151,11 +155,11 @@ def _newest(store: Store, server: str, tenant: str, ids: Sequence[str]) -> Manif
         except (SnapshotError, UsageError):
             continue
         if manifest.schema in (None, tenant):
-            return manifest
-    return None
+            if manifest.reason not in restore.REPLACED:
+                return manifest
+            replaced = replaced or manifest
+    return replaced
 
 
-def _described(store: Store, server: str) -> str:
-    found = _look(store, server)
-    last = max((manifest.id for manifest in found.newest.values()), default="nothing")
-    return f"{server} ({counted(len(found.newest), 'tenant')}, last {last})"
+def _last(found: Found) -> str:
+    return max((manifest.id for manifest in found.newest.values()), default="nothing")

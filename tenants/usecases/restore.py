@@ -35,7 +35,7 @@ from tenants.edges.store import Store, require_store
 from tenants.usecases import archives, audit, locks, provision, snapshots
 from tenants.usecases.access import Access
 
-_REPLACED = ("restore", "undo")
+REPLACED = ("restore", "undo")
 """Snapshots of what one of these has replaced are not what is meant by the newest."""
 
 
@@ -89,7 +89,7 @@ def restore(
     entry = _entry(access, store, name, id_, tell)
     with locks.tenant_lock(access, name, "restore", tell, wait) as lock:
         server = catalog.server(access.connection)
-        manifest = snapshots.find(store, server, name, id_, at=at, besides=_REPLACED)
+        manifest = snapshots.find(store, server, name, id_, at=at, besides=REPLACED)
         require_own(manifest, name)
         return put_back(access, entry, lock, of_snapshot(access, store, manifest), tell)
 
@@ -101,7 +101,7 @@ def look(access: Access, name: str, id_: str | None, at: datetime | None) -> tup
     if name not in entries:
         return id_, ""
     store = require_store(access.settings)
-    manifest = snapshots.find(store, catalog.server(access.connection), name, id_, at=at, besides=_REPLACED)
+    manifest = snapshots.find(store, catalog.server(access.connection), name, id_, at=at, besides=REPLACED)
     require_own(manifest, name)
     return manifest.id, _revision_goes(access.observe([entries[name]])[0].current, manifest.heads)
 

@@ -122,7 +122,7 @@ def say_alive(access: Access, url: DatabaseUrl, entry: Entry, tell: Tell) -> Non
         return
     try:
         if find(store, catalog.server(access.connection), entry.name, elsewhere=False).reason == "drop":
-            take(access, url, entry, "restore", tell)
+            take(access, url, entry, "alive", tell)
     except NoSnapshot:
         pass
     except SnapshotError as error:

@@ -66,6 +66,19 @@ def test_what_was_dropped_and_lives_again_comes_back_too(orchard: Place) -> None
     assert "Warning:  plums had been dropped" in again.err and "tenants recover plums" in again.err
 
 
+def test_what_a_restore_or_an_undo_has_replaced_is_not_what_comes_back(orchard: Place) -> None:
+    assert orchard.tenants("snapshot", "fruits").code == 0
+    orchard.database.sql("DELETE FROM fruits.items")
+    assert orchard.tenants("restore", "fruits").code == 0
+    orchard.colour("pears")
+    assert orchard.tenants("deploy", "pears").code == 0
+    assert orchard.tenants("undo", "pears", "--yes").code == 0
+    orchard.lose_server()
+    assert orchard.tenants("recover").code == 0
+    assert orchard.database.sql("SELECT count(*) FROM fruits.items") == [(4,)]
+    assert orchard.database.sql("SELECT version_num FROM pears.alembic_version") == [("0001",)]
+
+
 def test_a_new_server_says_that_it_is_one_wherever_somebody_looks_first(orchard: Place) -> None:
     assert orchard.tenants("nightly", "--no-drill").code == 0
     orchard.lose_server()
@@ -121,6 +134,8 @@ def test_of_several_servers_one_has_to_be_named(orchard: Place) -> None:
     orchard.lose_server()
     done = orchard.tenants("recover")
     assert done.code == 2 and "the snapshots of several servers" in done.err and "(3 tenants, last 2" in done.err
+    newest = max((path.name, path.parts[-3]) for path in orchard.store.glob("*/*/*.json"))[1]
+    assert f"tenants recover --server {newest}" in done.err
     server = min(path.name for path in orchard.store.iterdir())
     assert orchard.tenants("recover", "--server", server).code == 0
     for wrong in ("../etc", "abcdefghij23"):
