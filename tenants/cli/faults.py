@@ -16,6 +16,7 @@ from pathlib import Path
 from tenants import __version__
 from tenants.cli import screen
 from tenants.core.errors import TenantsError
+from tenants.core.names import redacted
 from tenants.core.settings import DatabaseUrl
 
 VARIABLE = "TENANTS_TRACEBACK"
@@ -96,6 +97,4 @@ def without_secrets(text: str) -> str:
     for url in list(secrets):
         with suppress(TenantsError):
             secrets.update(DatabaseUrl.parse(url).secrets)
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, "…")
-    return text
+    return redacted(text, secrets)

@@ -8,6 +8,7 @@ another tenant's, and whoever reads `\\du` sees at once which ones are ours. `~`
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from tenants.core.errors import BadName
@@ -134,6 +135,13 @@ def aside_moment(schema: str) -> datetime | None:
 def quoted(name: str) -> str:
     """An identifier, quoted."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def redacted(text: str, secrets: Iterable[str]) -> str:
+    """The text with each of the secrets left out. To be called before it is cut: a part of one is not known as such."""
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        text = text.replace(secret, "…")
+    return text
 
 
 def printable(text: str) -> str:

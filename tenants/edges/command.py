@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tenants.core.errors import UsageError
-from tenants.core.names import printable
+from tenants.core.names import printable, redacted
 from tenants.edges import sandbox
 from tenants.edges.follow import PIECE, follow
 
@@ -40,7 +40,7 @@ class Lines:
     """What a command prints, bounded and without secrets: `hear` is told each line."""
 
     def __init__(self, secrets: Sequence[str], hear: Callable[[str], None]) -> None:
-        self._secrets, self._hear = [secret for secret in secrets if secret], hear
+        self._secrets, self._hear = secrets, hear
         self._line, self._count = b"", 0
         self._last = deque[str](maxlen=200)
 
@@ -63,10 +63,7 @@ class Lines:
         return "\n".join(self._last)[-KEPT:]
 
     def _pass_on(self, line: bytes) -> None:
-        text = line.decode("utf-8", "replace").rstrip("\r")
-        for secret in self._secrets:
-            text = text.replace(secret, "…")
-        text = printable(text)
+        text = printable(redacted(line.decode("utf-8", "replace").rstrip("\r"), self._secrets))
         text = text if len(text) <= WIDTH else text[:WIDTH] + "…"
         self._last.append(text)
         self._count += 1

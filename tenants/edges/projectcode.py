@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tenants.core.effects import Effects
-from tenants.core.names import printable
+from tenants.core.names import printable, redacted
 from tenants.core.settings import STORAGE_SECRETS
 from tenants.edges import sandbox
 from tenants.edges.follow import PIECE, follow
@@ -203,14 +203,14 @@ class _Ear:
     well. Nothing that it says shows the password that it was given."""
 
     def __init__(self, ran: Ran, notice: Notice, secrets: Sequence[str]) -> None:
-        self._ran, self._notice, self._secrets = ran, notice, [secret for secret in secrets if secret]
+        self._ran, self._notice, self._secrets = ran, notice, secrets
         self._line, self._total = b"", 0
         self.printed = b""
         """The end of its output."""
 
     @property
     def output(self) -> str:
-        return printable(self._shown(self.printed.decode("utf-8", "replace"))[-4000:]).strip()
+        return printable(redacted(self.printed.decode("utf-8", "replace"), self._secrets)[-4000:]).strip()
 
     def keep(self, data: bytes) -> None:
         self.printed = (self.printed + data)[-PIECE:]
@@ -232,13 +232,7 @@ class _Ear:
     def text(self, value: object, length: int) -> str:
         if not isinstance(value, str):
             raise TypeError(value)
-        return printable(self._shown(value[:_TOTAL])[:length])
-
-    def _shown(self, text: str) -> str:
-        """Without the secrets. To be called before it is cut: a part of one would not be known as such."""
-        for secret in self._secrets:
-            text = text.replace(secret, "…")
-        return text
+        return printable(redacted(value[:_TOTAL], self._secrets)[:length])
 
     def _note(self, event: Any) -> None:
         ran, kind = self._ran, event["event"]
