@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +17,7 @@ from tenants.cli import screen
 from tenants.core.errors import UsageError
 from tenants.core.near import did_you_mean
 from tenants.core.policy import Policy
+from tenants.core.results import Options
 from tenants.core.settings import LOCK_WAIT, MIGRATION_SECONDS, Settings
 from tenants.core.units import bytes_in
 
@@ -93,37 +95,6 @@ def _bytes(_context: click.Context, _option: click.Parameter, value: str | None)
     return found if value is not None else None
 
 
-no_snapshot = click.option(
-    "--no-snapshot", is_flag=True, help="Migrate without a snapshot before: there is no way back then."
-)
-
-rehearsal = click.option(
-    "--rehearsal/--no-rehearsal",
-    default=True,
-    envvar="TENANTS_REHEARSAL",
-    help="Run the revisions on a copy of today's data first, where one can be made. [default: yes]",
-)
-
-rehearsal_limit = click.option(
-    "--rehearsal-limit",
-    envvar="TENANTS_REHEARSAL_LIMIT",
-    metavar="SIZE",
-    callback=_bytes,
-    help="Do not, where the snapshot holds more than this: 5GB. [default: no limit]",
-)
-
-rehearsal_timeout = click.option(
-    "--rehearsal-timeout",
-    type=click.FloatRange(min=1),
-    envvar="TENANTS_REHEARSAL_TIMEOUT",
-    metavar="SECONDS",
-    help="How long making the copy may take, and the revisions there. [default: that of --timeout]",
-)
-
-from_scratch = click.option(
-    "--from-scratch", is_flag=True, help="Accept that a schema which held something is now empty."
-)
-
 timeout_of_migrations = click.option(
     "--timeout",
     type=click.FloatRange(min=1),
@@ -132,6 +103,47 @@ timeout_of_migrations = click.option(
     metavar="SECONDS",
     help="How long the migrations of one tenant may take.",
 )
+
+_PIPELINE = (
+    click.option("--no-snapshot", is_flag=True, help="Migrate without a snapshot before: there is no way back then."),
+    click.option(
+        "--rehearsal/--no-rehearsal",
+        "rehearse",
+        default=True,
+        envvar="TENANTS_REHEARSAL",
+        help="Run the revisions on a copy of today's data first, where one can be made. [default: yes]",
+    ),
+    click.option(
+        "--rehearsal-limit",
+        envvar="TENANTS_REHEARSAL_LIMIT",
+        metavar="SIZE",
+        callback=_bytes,
+        help="Do not, where the snapshot holds more than this: 5GB. [default: no limit]",
+    ),
+    click.option(
+        "--rehearsal-timeout",
+        type=click.FloatRange(min=1),
+        envvar="TENANTS_REHEARSAL_TIMEOUT",
+        metavar="SECONDS",
+        help="How long making the copy may take, and the revisions there. [default: that of --timeout]",
+    ),
+    click.option("--from-scratch", is_flag=True, help="Accept that a schema which held something is now empty."),
+    timeout_of_migrations,
+    wait,
+)
+
+
+def of_pipeline(command: Callable[..., int]) -> Callable[..., int]:
+    """The options of whatever goes through the pipeline. The command gets them as one, `wanted`."""
+
+    @wraps(command)
+    def gathered(*arguments: Any, **said: Any) -> int:
+        common = {field.name: said.pop(field.name) for field in fields(Options)}
+        return command(*arguments, wanted=Options(**common), **said)
+
+    for option in reversed(_PIPELINE):
+        gathered = option(gathered)
+    return gathered
 
 
 @contextmanager

@@ -10,17 +10,14 @@ import click
 from tenants.cli import options, render
 from tenants.core.errors import HistoryError
 from tenants.core.policy import Policy
-from tenants.core.results import DeployOptions, DeployResult
+from tenants.core.results import DeployOptions, DeployResult, Options
 from tenants.core.settings import Settings
 from tenants.usecases import glance
 
 
 @click.command()
 @click.argument("tenant", nargs=-1, shell_complete=options.names)
-@options.no_snapshot
-@options.rehearsal
-@options.rehearsal_limit
-@options.rehearsal_timeout
+@options.of_pipeline
 @options.incompatible
 @click.option(
     "--jobs",
@@ -38,22 +35,13 @@ from tenants.usecases import glance
     metavar="N",
     help="How many may fail before no further one is begun.",
 )
-@options.from_scratch
-@options.timeout_of_migrations
-@options.wait
 @options.as_json
 def deploy(
     tenant: tuple[str, ...],
-    no_snapshot: bool,
-    rehearsal: bool,
-    rehearsal_limit: int | None,
-    rehearsal_timeout: float | None,
+    wanted: Options,
     incompatible: Policy | None,
     jobs: int | None,
     max_failures: int,
-    from_scratch: bool,
-    timeout: float,
-    wait: float,
     as_json: bool,
 ) -> int:
     """Migrate all tenants with something pending, or those named.
@@ -62,18 +50,7 @@ def deploy(
     tenant's own schema as the tenant, then the proof. When anything fails, the schema is as it was and the exit code
     stops Dokku's deploy.
     """
-    wanted = DeployOptions(
-        no_snapshot=no_snapshot,
-        rehearse=rehearsal,
-        rehearsal_limit=rehearsal_limit,
-        rehearsal_timeout=rehearsal_timeout,
-        incompatible=incompatible,
-        from_scratch=from_scratch,
-        jobs=jobs,
-        max_failures=max_failures,
-        wait=wait,
-        timeout=timeout,
-    )
+    of_deploy = DeployOptions(**vars(wanted), incompatible=incompatible, jobs=jobs, max_failures=max_failures)
     tell = render.Progress(tenant)
     own = None
     results = glance.nothing_pending(Settings.read(os.environ), tell) if not tenant else None
@@ -82,7 +59,7 @@ def deploy(
 
         with options.access("deploy") as access:
             try:
-                results, own = deploys.deploy(access, tenant, wanted, tell), access.own
+                results, own = deploys.deploy(access, tenant, of_deploy, tell), access.own
             except HistoryError as error:  # of what was pushed, before anything is done
                 error.data = "untouched"
                 if as_json:

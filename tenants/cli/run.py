@@ -15,6 +15,7 @@ import click
 
 from tenants.cli import options, render
 from tenants.core.errors import UsageError
+from tenants.core.results import Options as CommonOptions
 from tenants.usecases import run as runs
 from tenants.usecases.run import Answer, Options, Result, Where
 
@@ -36,11 +37,7 @@ class _BehindDashes(click.Command):
 
 @click.command(cls=_BehindDashes)
 @click.argument("tenant", nargs=-1, shell_complete=options.names)
-@options.no_snapshot
-@options.rehearsal
-@options.rehearsal_limit
-@options.rehearsal_timeout
-@options.from_scratch
+@options.of_pipeline
 @click.option(
     "--lock-timeout",
     type=click.FloatRange(min=0.1),
@@ -51,23 +48,15 @@ class _BehindDashes(click.Command):
 )
 @click.option("--schema-in-url", is_flag=True, help="Let DATABASE_URL end in ?schema=NAME, which Prisma needs.")
 @click.option("--elsewhere", is_flag=True, help="Start no command: print where it is to be run, and read how it ended.")
-@options.timeout_of_migrations
-@options.wait
 @options.as_json
 @click.pass_context
 def run(
     ctx: click.Context,
     tenant: tuple[str, ...],
-    no_snapshot: bool,
-    rehearsal: bool,
-    rehearsal_limit: int | None,
-    rehearsal_timeout: float | None,
-    from_scratch: bool,
+    wanted: CommonOptions,
     lock_timeout: float,
     schema_in_url: bool,
     elsewhere: bool,
-    timeout: float,
-    wait: float,
     as_json: bool,
 ) -> int:
     """Run another migration tool in the place of revisions: tenants run fruits -- python manage.py migrate.
@@ -77,21 +66,11 @@ def run(
     name is left out. It sees the current folder, and writes to a temporary HOME alone.
     """
     command = _checked(tenant, ctx.meta["command"], elsewhere)
-    wanted = Options(
-        no_snapshot=no_snapshot,
-        rehearse=rehearsal,
-        rehearsal_limit=rehearsal_limit,
-        rehearsal_timeout=rehearsal_timeout,
-        from_scratch=from_scratch,
-        wait=wait,
-        timeout=timeout,
-        lock_seconds=lock_timeout,
-        schema_in_url=schema_in_url,
-    )
+    of_run = Options(**vars(wanted), lock_seconds=lock_timeout, schema_in_url=schema_in_url)
     name = tenant[0] if tenant else None
     with options.access("run") as access:
         other = _Elsewhere() if elsewhere else None
-        result = runs.run(access, name, command, wanted, render.Progress(tenant), elsewhere=other)
+        result = runs.run(access, name, command, of_run, render.Progress(tenant), elsewhere=other)
     if as_json:
         render.answer(_document(result, command), in_a_line=elsewhere)
     elif not result.error:

@@ -15,8 +15,7 @@ from tenants.core.events import Event, Stage, Tell
 from tenants.core.manifest import Manifest
 from tenants.core.names import printable, quoted
 from tenants.core.plan import Plan
-from tenants.core.results import Options as Options
-from tenants.core.results import Result as Result
+from tenants.core.results import Options, Result
 from tenants.core.settings import DatabaseUrl
 from tenants.core.units import size
 from tenants.edges import postgres, records

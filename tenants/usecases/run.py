@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from tenants.core import results
 from tenants.core.errors import CommandFailed, Refused, SnapshotError, StateError, TenantsError
 from tenants.core.events import Event, Stage, Tell
 from tenants.core.manifest import Manifest
@@ -25,7 +26,7 @@ from tenants.edges import catalog, command, postgres, records, sandbox
 from tenants.edges.command import Ended, Lines
 from tenants.edges.records import Record
 from tenants.edges.sql import catalog_steps
-from tenants.usecases import pipeline, rehearse, revisions, roles, snapshots, surroundings
+from tenants.usecases import rehearse, revisions, roles, snapshots, surroundings
 from tenants.usecases.access import Access
 from tenants.usecases.pipeline import Pipeline
 from tenants.usecases.waits import Waits
@@ -49,7 +50,7 @@ Elsewhere = Callable[[Where, Mapping[str, str], float], Answer]
 
 
 @dataclass(frozen=True)
-class Options(pipeline.Options):
+class Options(results.Options):
     lock_seconds: float = 2.0
     """How long its sessions wait for a lock, while the app's queries queue up behind them."""
     schema_in_url: bool = False
@@ -57,7 +58,7 @@ class Options(pipeline.Options):
 
 
 @dataclass
-class Result(pipeline.Result):
+class Result(results.Result):
     rehearsed: bool = False
     exit_code: int | None = None
     """Of the last run: the live one, or the one on the copy if that failed."""
