@@ -111,6 +111,11 @@ def _make_group(connection: Connection, me: Identity) -> None:
         )
 
 
+def server_or_none(connection: Connection) -> str | None:
+    """What this server is called in storage; None where there is no catalog yet. Writes nothing."""
+    return server(connection) if version(connection) else None
+
+
 def server(connection: Connection) -> str:
     """What this server and database are called in the bucket."""
     row = connection.execute("SELECT server FROM tenants.catalog").fetchone()

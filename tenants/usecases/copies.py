@@ -50,7 +50,7 @@ def into(
     check_name(name)
     check_name(other)
     store = require_store(access.settings)
-    server = catalog.server(access.connection) if catalog.version(access.connection) else None
+    server = catalog.server_or_none(access.connection)
     manifest = snapshots.find(store, server, name, id_, at=at)
     restore.require_own(manifest, name)
     _require_empty(access, other)

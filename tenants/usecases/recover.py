@@ -47,7 +47,7 @@ def survey(access: Access, server: str | None, names: Sequence[str] = ()) -> Fou
     for name in names:
         check_name(name)
     store = require_store(access.settings)
-    own = catalog.server(access.connection) if catalog.version(access.connection) else None
+    own = catalog.server_or_none(access.connection)
     servers = [place for place in filter(manifests.is_server, store.folders()) if place != own]
     if server is None and len(servers) > 1:
         looks = sorted((_look(store, one) for one in servers), key=_last, reverse=True)

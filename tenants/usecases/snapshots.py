@@ -244,6 +244,11 @@ def _clear_unfinished(store: Store, server: str, tenant: str) -> None:
         _take_back(store, key)  # a locked bucket keeps it
 
 
+def _servers(store: Store, own: str | None) -> list[str]:
+    """Those that have stored something, this one first."""
+    return sorted(filter(manifests.is_server, store.folders()), key=lambda name: name != own)
+
+
 def find(
     store: Store,
     server: str | None,
@@ -259,8 +264,7 @@ def find(
     this server come first; with `elsewhere` those of other servers on the same bucket are found where this one has
     none. Raises SnapshotError if there is none."""
     there = set[str]()
-    places = sorted(filter(manifests.is_server, store.folders()), key=lambda name: name != server)
-    for place in places if elsewhere or server is None else [server]:
+    for place in _servers(store, server) if elsewhere or server is None else [server]:
         keys = {manifests.id_of_key(o.key): o.key for o in store.objects(manifests.tenant_prefix(place, tenant))}
         known = sorted(found for found in keys if found and (at is None or found[:16] <= manifests.stamp(at)))
         there.update(known)
@@ -350,9 +354,8 @@ def known_in_storage(access: Access, tenant: str) -> tuple[str, bool] | None:
     store = open_store(access.settings)
     if store is None:
         return None
-    own = catalog.server(access.connection) if catalog.version(access.connection) else None
-    places = sorted(filter(manifests.is_server, store.folders()), key=lambda name: name != own)
-    for place in places:
+    own = catalog.server_or_none(access.connection)
+    for place in _servers(store, own):
         prefix = manifests.tenant_prefix(place, tenant)
         for id_ in sorted(filter(None, (manifests.id_of_key(o.key) for o in store.objects(prefix))), reverse=True):
             found = read(store, place, tenant, id_)
@@ -367,9 +370,9 @@ def of_another_server(access: Access) -> str | None:
     store = None if access.own or access.entries() else open_store(access.settings)
     if store is None:
         return None
-    own = catalog.server(access.connection) if catalog.version(access.connection) else None
+    own = catalog.server_or_none(access.connection)
     tenants = set()
-    for place in filter(manifests.is_server, store.folders()):
+    for place in _servers(store, own):
         if place != own:
             tenants |= {(place, found.key.split("/")[1]) for found in store.objects(f"{place}/")}
     return f"this server is new; the bucket has {counted(len(tenants), 'tenant')} of another" if tenants else None
