@@ -85,14 +85,13 @@ def _script(order: bool) -> str:
     """psql's input. It stops at the first error, and where schema `tenants` is not ours: what is in it then may be
     somebody's trap."""
     settings = "; ".join(f"SET {name} = '{value}'" for name, value in session.SETTINGS.items())
-    schemas = statement("schemas").replace("%%", "%")
     values = {"names": "(SELECT array_agg(name) FROM tenants.tenants)", "owned": "true"}
-    for name, value in {**values, "table": "'alembic_version'", "column": "'version_num'"}.items():
-        schemas = schemas.replace(f"%({name})s", value)
-    parts = {"identify": statement("identify").strip().rstrip(";"), "schemas": schemas.strip().rstrip(";")}
     look = statement("glance")
-    for name, text in parts.items():
-        look = look.replace(f"({name})", f"({text})")
+    for part in ("identify", "schemas", "last_good"):
+        text = statement(part).replace("%%", "%").strip().rstrip(";")
+        for name, value in {**values, "table": "'alembic_version'", "column": "'version_num'"}.items():
+            text = text.replace(f"%({name})s", value)
+        look = look.replace(f"({part})", f"({text})")
     return rf"""
 \set ON_ERROR_STOP on
 \set order {str(order).lower()}

@@ -51,18 +51,26 @@ def survey(access: Access, names: Sequence[str] = (), *, from_scratch: bool = Fa
             next=f"tenants create {unknown[0]}, or add {access.settings.migrations}/{unknown[0]}",
         )
     pairs = [pair for pair in pairs if not names or pair[0] in names]
-    observed = {seen.tenant: seen for seen in access.observe([entries[t] for t, _ in pairs if t in entries])}
-    in_order = any(history.by_name for history in histories.values())
-    runs = records.runs(access.connection, list(observed)) if observed and in_order else {}
+    looked = {seen.tenant: seen for seen in access.observe([entries[t] for t, _ in pairs if t in entries])}
+    observed = ordered(access, looked, histories)
     plans = []
     for tenant, project in pairs:
         seen = observed.get(tenant) or Observed(tenant, project, exists=False, trouble=access.taken(tenant))
         history = histories.get(project)
         if history and not from_scratch:
             seen = _ask_storage(access, seen, history)
-        seen = replace(seen, ran_after=ran_after(runs.get(tenant, ())))
         plans.append(decide(seen, history, from_scratch=from_scratch))
     return Survey(tuple(plans), folders)
+
+
+def ordered(
+    access: Access, observed: Mapping[str, Observed], histories: Mapping[str, History]
+) -> Mapping[str, Observed]:
+    """What was observed, with the order in which revisions have run, where one of the histories takes it to plan."""
+    if not observed or not any(history.by_name for history in histories.values()):
+        return observed
+    runs = records.runs(access.connection, list(observed))
+    return {name: replace(seen, ran_after=ran_after(runs.get(name, ()))) for name, seen in observed.items()}
 
 
 @cache

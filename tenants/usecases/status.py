@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tenants.core import serving
 from tenants.core.errors import TenantsError
-from tenants.core.history import History, ran_after
+from tenants.core.history import History
 from tenants.core.plan import Action, Observed, Plan, decide
-from tenants.edges import catalog, folder, postgres, records, sql
-from tenants.usecases import audit
+from tenants.edges import catalog, folder, postgres, sql
+from tenants.usecases import audit, planning
 from tenants.usecases.access import Access
 
 SNAPSHOT_AGE, PROOF_AGE = timedelta(hours=36), timedelta(days=8)
@@ -77,7 +77,7 @@ def status(access: Access) -> tuple[list[Status], int]:
     catalog.ensure(access.connection)
     entries = access.entries()
     seen = {o.tenant: o for o in access.observe(list(entries.values()))} if entries else {}
-    plans = _plans(access, list(seen.values()))
+    plans = _plans(access, seen)
     findings = Counter(finding.tenant for finding in audit.audit(access))
     query = f"{sql.statement('audit_ours')}\n{sql.statement('status')}"
     found = [
@@ -107,24 +107,23 @@ def _whole(value: object) -> int | None:
     return None if value is None else int(str(value))
 
 
-def _plans(access: Access, seen: Sequence[Observed]) -> dict[str, Plan]:
+def _plans(access: Access, observed: Mapping[str, Observed]) -> dict[str, Plan]:
     """What a deploy from here would do, for those whose project has a folder here that can be read."""
     try:
         projects = folder.look(access.settings.migrations).projects
     except TenantsError:  # here is no folder: this is no place from which anything is deployed
         return {}
-    runs = records.runs(access.connection, [one.tenant for one in seen])
     histories: dict[str, History] = {}
     broken: dict[str, TenantsError] = {}
-    for project in {one.project for one in seen} & set(projects):
+    for project in {one.project for one in observed.values()} & set(projects):
         try:
             histories[project] = folder.history(projects[project], access.settings.migrations)
         except TenantsError as error:
             broken[project] = error
     plans = {}
-    for one in seen:
+    for one in planning.ordered(access, observed, histories).values():
         if why := broken.get(one.project):
             plans[one.tenant] = Plan(one.tenant, one.project, Action.STOP, error=why)
         elif history := histories.get(one.project):
-            plans[one.tenant] = decide(replace(one, ran_after=ran_after(runs.get(one.tenant, ()))), history)
+            plans[one.tenant] = decide(one, history)
     return plans

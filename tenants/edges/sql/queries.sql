@@ -370,7 +370,7 @@ WHERE v.relkind = 'v' AND t.relnamespace = to_regnamespace(%(schema)s) AND v.rel
   AND v.relowner = (SELECT nspowner FROM pg_namespace WHERE nspname = 'tenants');
 
 -- name: glance
--- psql's: see glance.py, which puts the statements `identify` and `schemas` in. First who we are, then how much there is,
+-- psql's: see glance.py, which puts the statements that are named in brackets in. First who we are, then how much there is,
 -- then a line for each tenant, then the rows of all version tables that are what they have to be, each after a line with
 -- a tab in it, which a row cannot have.
 SELECT row_to_json(me) AS json, me.catalog FROM (identify) me \gset me_
@@ -386,12 +386,10 @@ SELECT json_build_object(
 SELECT json_build_object(
     'name', t.name, 'project', t.project, 'suspended', t.suspended_at IS NOT NULL, 'versioned', s.versioned,
     'sound', s.exists AND s.owner = t.name AND s.version_fault IS NULL,
-    'last', (SELECT row_to_json(l) FROM (
-                SELECT kind, outcome, to_heads, git_rev, recorded_at, live_at FROM tenants.deploys
-                WHERE tenant = t.name AND outcome NOT IN ('failed', 'unchanged') ORDER BY recorded_at DESC LIMIT 1) l),
+    'last', CASE WHEN l.tenant IS NOT NULL THEN row_to_json(l) END,
     'ran', (SELECT json_agg(json_build_array(from_heads, applied) ORDER BY recorded_at) FROM tenants.deploys
             WHERE :order AND tenant = t.name AND cardinality(applied) > 0))
-FROM tenants.tenants t JOIN (schemas) s ON s.name = t.name ORDER BY t.name;
+FROM tenants.tenants t JOIN (schemas) s ON s.name = t.name LEFT JOIN (last_good) l ON l.tenant = t.name ORDER BY t.name;
 SELECT 'BEGIN READ ONLY; SET LOCAL row_security = off; SET LOCAL lock_timeout = MILLISECONDS; ' || string_agg(format(
            'COPY (SELECT %L, ''begin'') TO STDOUT; COPY %I.alembic_version (version_num) TO STDOUT', s.name, s.name),
            '; ' ORDER BY s.name) || '; COPY (SELECT '''', ''end'') TO STDOUT; COMMIT'
