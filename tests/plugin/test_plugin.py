@@ -519,6 +519,36 @@ def test_what_can_be_done_with_an_app_can_be_typed(fruits: Dokku, tmp_path: Path
     assert (told.code, "clone cannot be sometimes" in told.err) == (1, True)
 
 
+def test_what_can_be_done_with_a_service_can_be_typed(fruits: Dokku) -> None:
+    for command, *words in (
+        ["apply", "db"],
+        ["extension", "fruits", "citext"],
+        ["snapshot", "fruits"],
+        ["drill", "fruits"],
+        ["prune", "fruits", "--dry-run"],
+    ):
+        done = fruits.dokku(f"tenants:{command}", *words)
+        assert done.code == 0, done.said
+    done = fruits.dokku("tenants:recover", "db", "--dry-run")
+    assert (done.code, "no snapshots of another server than this one" in done.err) == (2, True), done.said
+
+    server = fruits.database.server
+    fruits.database.sql("CREATE DATABASE elsewhere")
+    there = f"postgres://postgres:throwaway@127.0.0.1:{server.port}/elsewhere"
+    done = fruits.dokku("tenants:move", "fruits", "--yes", stdin=f"{there}\n")
+    assert done.code == 2 and "a role named 'fruits' exists already" in done.err, "it was reached: " + done.said
+    assert there not in fruits.said_to_docker() + done.said, "the other server's URL comes by a file"
+    assert list(fruits.place.glob("tmp.*")) == [], "and is gone with it"
+
+    done = fruits.dokku("tenants:forget", "db")
+    assert done.code == 1 and in_order(done.err, "fruits has a tenant there", "dokku tenants:unlink fruits"), done.said
+    assert fruits.dokku("tenants:unlink", "fruits").code == 0
+    assert fruits.dokku("tenants:forget", "db").code == 0
+    assert "fruits" in fruits.database.schemas(), "what is in it stays"
+    done = fruits.dokku("tenants:list", "db")
+    assert done.code == 1 and "dokku tenants:setup" in done.err, done.said
+
+
 def test_help_has_a_line_for_each_subcommand_and_unknown_ones_are_passed_on(host: Dokku) -> None:
     every = sorted(path.name for path in (PLUGIN / "subcommands").iterdir() if path.name != "default")
     shown = host.dokku("tenants:help").out
