@@ -311,17 +311,24 @@ def databases_locked(connection: Connection) -> Iterator[None]:
         unlock(connection, _ROLES)
 
 
-def again_if_concurrent(statement: Callable[[], None]) -> None:
-    """Run a statement that changes a row of a shared catalog, without the lock of `roles_locked`: who changes the same
-    row at that moment makes it fail, "tuple concurrently updated", and then it is tried again."""
+def again_if_concurrent(connection: Connection, statement: Callable[[], object]) -> None:
+    """Run what changes a row of a catalog that many change, the rights on the database above all, in a transaction of
+    its own, or a part of the one that is going on. Who changes the same row at that moment makes it fail, "tuple
+    concurrently updated", and then it is tried again: the lock of `roles_locked` keeps out those alone who take it."""
     for attempt in range(20):
         try:
-            return statement()
+            with connection.transaction():
+                statement()
+            return
         except pg.InternalError_:
             if attempt == 19:
                 raise
             time.sleep(random.uniform(0.01, 0.05))  # noqa: S311
-    return None
+
+
+def run_again(connection: Connection, template: LiteralString, **parts: str | sql.Composable) -> None:
+    """`run`, for a statement about rights on the database."""
+    again_if_concurrent(connection, lambda: run(connection, template, **parts))
 
 
 def poll(ready: Callable[[], bool], *, seconds: float, what: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Set
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import Literal, LiteralString, cast
 
 from tenants.core.events import Event, Stage, Tell
@@ -143,8 +143,8 @@ def repair(
         for finding in open_:
             tried[finding] = "somebody to look at it: nothing came of the fix"
             try:
-                with connection.transaction():
-                    connection.execute(cast("LiteralString", finding.fix))
+                fix = cast("LiteralString", finding.fix)
+                postgres.again_if_concurrent(connection, partial(connection.execute, fix))
             except postgres.NotAllowed as error:
                 tried[finding] = f"more than {me.role}'s rights ({printable(postgres.error_text(error))})"
             except postgres.LockNotToBeHad:

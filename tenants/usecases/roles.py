@@ -27,7 +27,7 @@ from tenants.core.names import (
 )
 from tenants.core.settings import DatabaseUrl
 from tenants.edges import catalog, postgres, signals
-from tenants.edges.postgres import Connection, compose, literal, run
+from tenants.edges.postgres import Connection, compose, literal, run, run_again
 
 SHORT_LIVED = timedelta(hours=6)
 """After this a role that was made for a moment lets nobody in, even if we were killed and nobody has run us since."""
@@ -43,7 +43,7 @@ def make_owner(connection: Connection, me: Identity, tenant: str) -> None:
     run(connection, "CREATE ROLE {owner} NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE", owner=tenant)
     postgres.look_after(connection, me, tenant)
     run(connection, "GRANT {group} TO {owner}", group=MEMBERS_ROLE, owner=tenant)
-    run(connection, "GRANT TEMPORARY ON DATABASE {database} TO {owner}", database=me.database, owner=tenant)
+    run_again(connection, "GRANT TEMPORARY ON DATABASE {database} TO {owner}", database=me.database, owner=tenant)
     make_schema(connection, tenant)
 
 
@@ -63,7 +63,7 @@ def make_app_role(connection: Connection, me: Identity, tenant: str) -> None:
     app = app_role_name(tenant)
     run(connection, "CREATE ROLE {app} NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE", app=app)
     postgres.look_after(connection, me, app)
-    run(connection, "GRANT TEMPORARY ON DATABASE {database} TO {app}", database=me.database, app=app)
+    run_again(connection, "GRANT TEMPORARY ON DATABASE {database} TO {app}", database=me.database, app=app)
 
 
 def make_login(connection: Connection, me: Identity, tenant: str, kind: str = "owner") -> Login:
@@ -82,7 +82,7 @@ def make_reader(connection: Connection, me: Identity, role: str, tenants: Sequen
     run(connection, "ALTER ROLE {role} IN DATABASE {database} SET search_path = {path}", **names, path=path)
     run(connection, "ALTER ROLE {role} IN DATABASE {database} SET default_transaction_read_only = on", **names)
     run(connection, "ALTER ROLE {role} IN DATABASE {database} SET statement_timeout = '5min'", **names)
-    run(connection, "GRANT CONNECT ON DATABASE {database} TO {role}", **names)
+    run_again(connection, "GRANT CONNECT ON DATABASE {database} TO {role}", **names)
     return login, verifier
 
 
@@ -130,7 +130,7 @@ def _let_act_as(connection: Connection, me: Identity, login: str, owner: str, te
     run(connection, "ALTER ROLE {login} IN DATABASE {database} SET role = {owner}", **names)
     path = postgres.comma(tenant, EXTENSIONS_SCHEMA)
     run(connection, "ALTER ROLE {login} IN DATABASE {database} SET search_path = {path}", **names, path=path)
-    run(connection, "GRANT CONNECT ON DATABASE {database} TO {login}", **names)
+    run_again(connection, "GRANT CONNECT ON DATABASE {database} TO {login}", **names)
 
 
 @contextmanager
@@ -166,12 +166,11 @@ def settle(connection: Connection, role: str, database: str, tenant: str, lock_s
     }
 
     def alter() -> None:
-        with connection.transaction():
-            for name, value in settings.items():
-                statement: LiteralString = "ALTER ROLE {role} IN DATABASE {database} SET {name} = {value}"
-                run(connection, statement, role=role, database=database, name=name, value=value)
+        for name, value in settings.items():
+            statement: LiteralString = "ALTER ROLE {role} IN DATABASE {database} SET {name} = {value}"
+            run(connection, statement, role=role, database=database, name=name, value=value)
 
-    postgres.again_if_concurrent(alter)
+    postgres.again_if_concurrent(connection, alter)
 
 
 @contextmanager
@@ -186,7 +185,7 @@ def seeing_all(connection: Connection, me: Identity, tenant: str, url: DatabaseU
             login = make_short_lived(connection, me, name)
             run(connection, "ALTER ROLE {role} INHERIT BYPASSRLS", role=name)
             connection.execute(compose("GRANT {owner} TO {role}", owner=tenant, role=name) + postgres.raw(membership))
-            run(connection, "GRANT CONNECT ON DATABASE {database} TO {role}", database=me.database, role=name)
+            run_again(connection, "GRANT CONNECT ON DATABASE {database} TO {role}", database=me.database, role=name)
         yield url.as_login(name, login.password)
     finally:
         with signals.held():
@@ -229,7 +228,7 @@ def reading(
     try:
         with postgres.roles_locked(connection):
             login = make_short_lived(connection, me, names["role"])
-            run(connection, "GRANT CONNECT ON DATABASE {database} TO {role}", **names)
+            run_again(connection, "GRANT CONNECT ON DATABASE {database} TO {role}", **names)
             run(connection, "GRANT USAGE ON SCHEMA {schema} TO {role}", **names)
             run(connection, "GRANT SELECT ON ALL SEQUENCES IN SCHEMA {schema} TO {role}", **names)
             for relation in relations:
@@ -277,7 +276,7 @@ def shut_out(connection: Connection, me: Identity, names: Sequence[str]) -> tupl
     if there := sorted(known.intersection(names)):
         whom = postgres.comma(*there)
         revoke: LiteralString = "REVOKE CONNECT ON DATABASE {database} FROM {roles}"
-        postgres.again_if_concurrent(lambda: run(connection, revoke, database=me.database, roles=whom))
+        run_again(connection, revoke, database=me.database, roles=whom)
     sessions = postgres.scalar(connection, "sessions", roles=list(names))
     postgres.end_sessions(connection, names)
     prepared = postgres.rows(connection, "prepared", roles=list(names))
@@ -316,7 +315,7 @@ def remove_roles(
         for name in names:
             if heir:
                 run(connection, "REASSIGN OWNED BY {role} TO {heir}", role=name, heir=heir)
-            run(connection, "DROP OWNED BY {role}", role=name)
+            run_again(connection, "DROP OWNED BY {role}", role=name)  # it takes rights on the database
             run(connection, "DROP ROLE {role}", role=name)
 
 

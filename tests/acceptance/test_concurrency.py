@@ -5,8 +5,9 @@ from __future__ import annotations
 import subprocess
 from contextlib import ExitStack
 
+import psycopg
 import pytest
-from support import Done, Place, ending
+from support import NAME, Done, Place, ending, until
 
 
 @pytest.fixture
@@ -69,6 +70,27 @@ def test_a_push_and_something_else_end_well_both(orchard: Place, other: str) -> 
             assert other == "restore fruits" and name == "fruits"
             assert orchard.tenants("deploy").code == 0
         assert orchard.database.sql(f"SELECT count(*) FROM {name}.items WHERE name = 'once'") == [(1,)]
+    orchard.nothing_left()
+
+
+@pytest.mark.every_server
+@pytest.mark.parametrize("command", ["deploy fruits", "create plums", "rotate fruits", "apply"])
+def test_who_grants_something_on_the_database_at_the_same_moment_stops_nobody(orchard: Place, command: str) -> None:
+    """Two at once fail in PostgreSQL, "tuple concurrently updated": the one that has waited for the other."""
+    orchard.url_of("fruits")
+    database = orchard.database
+    (login,) = [role for role in database.roles() if role.startswith("fruits~")]
+    if command == "apply":  # there is something for it to grant
+        database.sql(f'REVOKE CONNECT ON DATABASE "{NAME}" FROM "{login}"')
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE 'tenants %%'"
+    with psycopg.connect(database.url) as other:
+        other.execute(f'GRANT TEMPORARY ON DATABASE "{NAME}" TO pg_monitor')
+        with ending(orchard.start(*command.split())) as process:
+            until(lambda: database.sql(waiting), "it waits for the other")
+            other.commit()
+            done = ended(process)
+    database.sql(f'REVOKE TEMPORARY ON DATABASE "{NAME}" FROM pg_monitor')
+    assert done.code == 0, done.said
     orchard.nothing_left()
 
 
