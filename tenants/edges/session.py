@@ -12,4 +12,5 @@ SETTINGS = {
     "statement_timeout": f"{STATEMENT_SECONDS}s",
     "client_min_messages": "warning",
     "client_encoding": "UTF8",
+    "jit": "off",  # it takes longer to compile a look into the catalogs than to have it
 }
