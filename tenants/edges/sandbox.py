@@ -8,7 +8,6 @@ their subreaper, and are killed.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import pwd
@@ -158,7 +157,7 @@ def start(
     are; of `listed` ones it sees the names of what lies below, hidden or not; `folder` is where it starts.
     """
     how = confinement()
-    _become_subreaper()
+    _watch()
     clear_scratch()
     scratch = process = None
     try:
@@ -184,29 +183,34 @@ def start(
             pass_fds=pass_fds,
             start_new_session=True,
         )
-        _known.add(process.pid)
+        _running.add(process.pid)
         yield process
     finally:
         with signals.held():
             if process:
                 _end(process)
+            if not _running:
+                _adopt_orphans(False)
             if scratch:
                 _remove(Path(scratch))
 
 
-_known: set[int] = set()
-"""Children that are no strays: those that were there before, and those that a block here still waits for."""
+_running: set[int] = set()
+"""The confined programs that a block here still waits for."""
+
+_others: set[int] = set()
+"""Children of ours that are no strays: those that were there before the first of them."""
 
 
 def spare(pid: int) -> None:
     """That child of ours is no stray."""
-    _known.add(pid)
+    _others.add(pid)
 
 
 def begin_anew() -> None:
     """In a process that was forked from ours: its children are its own, and none of ours is."""
-    _known.clear()
-    _become_subreaper.cache_clear()
+    _running.clear()
+    _others.clear()
 
 
 @cache
@@ -255,13 +259,13 @@ def _end(process: subprocess.Popen[bytes]) -> None:
                 pipe.close()
     process.wait()
     end_strays()
-    _known.discard(process.pid)
+    _running.discard(process.pid)
 
 
 def end_strays() -> None:
     """Kill what confined programs left running. Killing a parent makes its children ours, so this repeats until none
     is left."""
-    while strays := _children() - _known:
+    while strays := _children() - _running - _others:
         for pid in strays:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -287,10 +291,15 @@ def _children(pid: str = "self") -> set[int]:
     return found
 
 
-@cache
-def _become_subreaper() -> None:
-    """Orphans of our descendants become our children (prctl(2)); Linux only. Children that are there now are not ours
-    to end."""
-    _known.update(_children())
+def _watch() -> None:
+    """Before the first confined program: from here on, whoever becomes our child without being ours is a stray."""
+    if not _running:
+        _others.clear()
+        _others.update(_children())
+        _adopt_orphans(True)
+
+
+def _adopt_orphans(adopt: bool) -> None:
+    """Whether orphans of our descendants become our children (prctl(2)); Linux only."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        confine.LIBC.prctl(_PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -235,6 +236,26 @@ def test_strays_end_with_the_code_that_left_them(house: House) -> None:
             continue
     assert marked == []
     house.place.nothing_left()
+
+
+def test_what_others_have_started_in_our_process_goes_on() -> None:
+    """Whoever uses this as a library has children of his own, some of them younger than our first program."""
+
+    def confined() -> None:
+        with sandbox.start(["/bin/true"], environment={}) as process:
+            process.wait()
+
+    confined()
+    with subprocess.Popen(["sleep", "600"]) as others:
+        confined()
+        assert others.poll() is None
+        others.kill()
+    orphan = "sleep 600 >/dev/null & echo $!"
+    pid = int(subprocess.run(["sh", "-c", orphan], stdout=subprocess.PIPE, check=True).stdout)
+    try:
+        assert f"PPid:\t{os.getpid()}" not in Path(f"/proc/{pid}/status").read_text()
+    finally:
+        os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
