@@ -12,7 +12,6 @@ import argparse
 import os
 import platform
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,63 +19,19 @@ from pathlib import Path
 from statistics import median
 
 from support import Bucket
-from throwaway_postgres import PASSWORD, Server, throwaway_postgres, wheel_binaries
+from throwaway_postgres import throwaway_postgres
 
-from benchmarks import app, objects, observation, town
-from benchmarks.town import COLUMN, TABLE, Project, call
+from benchmarks import backups, objects, observation, town
+from benchmarks.town import COLUMN, TABLE, Project
+from benchmarks.turns import Bench, Row, Wanted, Way, in_turn, timed
 
 SETTINGS = ["autovacuum=on", "log_statement=none", "shared_buffers=256MB", "max_wal_size=2GB", "min_wal_size=1GB"]
 SETTINGS += ["fsync=on", "max_connections=100"]
-Way = Callable[[], None]
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Sizes."""
-
-    times: int
-    tenants: int
-    sample: int
-    revisions: int
-    megabytes: float
-
-
-@dataclass(frozen=True)
-class Row:
-    what: str
-    against: str
-    ours: float
-    theirs: float
-    wanted: str
-
-    @property
-    def cells(self) -> list[str]:
-        return [
-            self.what,
-            f"{self.ours:.2f} s",
-            self.against,
-            f"{self.theirs:.2f} s",
-            f"{self.ours / self.theirs:.2f} ×",
-            self.wanted,
-        ]
-
-
-def timed(way: Callable[..., None], *arguments: str | Path) -> float:
-    began = time.monotonic()
-    way(*arguments)
-    return time.monotonic() - began
-
-
-def in_turn(times: int, *ways: Way) -> list[float]:
-    """The medians of the ways, which are gone in turn; each once before, for the caches."""
-    for way in ways:
-        way()
-    return [median(took) for took in zip(*([timed(way) for way in ways] for _ in range(times)), strict=True)]
-
-
-class Bench:
-    def __init__(self, server: Server, folder: Path, endpoint: str, wanted: Wanted) -> None:
-        self.server, self.folder, self.endpoint, self.wanted = server, folder, endpoint, wanted
+class Deploys(Bench):
+    """What a push costs, and the commands that look at all tenants."""
 
     @contextmanager
     def settled(self, name: str, revisions: int, tenants: int) -> Iterator[Project]:
@@ -109,15 +64,14 @@ class Bench:
 
     def fleets(self) -> Iterator[Row]:
         many, sample = self.wanted.tenants, self.wanted.sample
-        ours, psql, columns, loop = [], [], [], []
+        ours, psql, api, columns, loop = [], [], [], [], []
         for n in range(self.wanted.times):
             with town.project(self.server, self.folder, f"ours{n}") as one:
                 one.write(20, TABLE)
                 one.settle(many, migrated=False)
                 ours.append(timed(one.does, "deploy", "--no-snapshot"))
                 one.write(19, COLUMN)
-                names = one.tenants_
-                urls = [one.login(name) for name in names[:sample]]
+                urls = [one.url_as(name) for name in one.tenants_[:sample]]
                 loop.append(sum(timed(one.alembic, url) for url in urls) / sample * many)
                 columns.append(timed(one.does, "deploy", "--no-snapshot") / (many - sample) * many)
             with town.project(self.server, self.folder, f"psql{n}") as other:
@@ -125,8 +79,13 @@ class Bench:
                 other.settle(many, migrated=False)
                 file = other.same_sql(other.tenants_)
                 psql.append(timed(other.psql, file))
+            with town.project(self.server, self.folder, f"api{n}") as third:
+                third.write(20, TABLE)
+                third.settle(many, migrated=False)
+                api.append(timed(third.alembic_loop, third.tenants_))
         what = f"20 revisions, a table and an index each, on {many} tenants, no snapshots"
         yield Row(what, "psql with the same SQL", median(ours), median(psql), "1.25 ×")
+        yield Row(what, "Alembic's API in a loop", median(ours), median(api), "–")
         what = f"19 ADD COLUMN on {many} tenants, no snapshots"
         yield Row(what, f"shell loop of `alembic` ({sample} sampled)", median(columns), median(loop), "0.05 ×")
 
@@ -159,36 +118,6 @@ class Bench:
                 less, more = in_turn(self.wanted.times, *ways)
                 yield Row(f"`tenants {name}`, {many:,} tenants", f"ours for {few:,}", more, less, "12 ×")
 
-    def backups(self) -> Iterator[Row]:
-        with town.project(self.server, self.folder, "kept") as kept:
-            kept.settle(1, migrated=False)
-            url = kept.login("kept-1")
-            app.fill(url, "kept-1".join('""'), round(self.wanted.megabytes * app.MB))
-            kept.environment |= (bucket := Bucket.create(self.endpoint, "kept")).environment
-            client, programs = bucket.client(), wheel_binaries()
-            file, number = self.folder / "export", iter(range(10**6))
-
-            def ours() -> None:
-                kept.database.sql("UPDATE notes SET seen = seen + 1 WHERE id = 1", url=url)
-                kept.does("snapshot", "kept-1")
-
-            def dokku() -> None:
-                """As dokku-postgres does: into a file, tar and gzip, upload."""
-                dump = [str(programs / "pg_dump"), "-Fc", "--no-acl", "--no-owner", f"--file={file}", kept.database.url]
-                call(dump, self.folder, PGPASSWORD=PASSWORD)
-                call(["tar", "-czf", f"{file}.tgz", "-C", str(self.folder), file.name], self.folder)
-                client.upload_file(f"{file}.tgz", bucket.name, f"dokku/{next(number)}")
-
-            def piped() -> None:
-                dump = f"'{programs}/pg_dump' --no-owner '{kept.database.url}' | gzip > '{file}.gz'"
-                call(["sh", "-c", dump], self.folder, PGPASSWORD=PASSWORD)
-                client.upload_file(f"{file}.gz", bucket.name, f"gzip/{next(number)}")
-
-            mine, theirs, pipe = in_turn(self.wanted.times, ours, dokku, piped)
-        what = f"backup of {self.wanted.megabytes:g} MB, read back and looked through"
-        yield Row(what, "`pg_dump -Fc`, tar, gzip, upload", mine, theirs, "–")
-        yield Row(what, "`pg_dump`, gzip, upload", mine, pipe, "–")
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -206,9 +135,9 @@ def main() -> None:
             (folder / path).mkdir()
         server = stack.enter_context(throwaway_postgres(folder / "server", more=SETTINGS))
         endpoint = stack.enter_context(objects.running(folder / "objects"))
-        bench, rows = Bench(server, folder / "work", endpoint, sizes), []
+        bench, rows = Deploys(server, folder / "work", endpoint, sizes), list[Row]()
         for part in wanted.only or PARTS:
-            rows += list(getattr(bench, part)())
+            rows += PARTS[part](bench)
     model = next((x.partition(": ")[2] for x in _cpu() if x.startswith("model name")), platform.machine())
     print(f"\n{os.cpu_count()} × {model}, Linux {platform.release()}, Python {platform.python_version()},", end=" ")
     print(f"PostgreSQL of the wheel; medians of {sizes.times}; load {os.getloadavg()[0]:.1f} at the end.\n")
@@ -220,7 +149,14 @@ def _cpu() -> list[str]:
     return file.read_text().splitlines() if file.exists() else []
 
 
-PARTS = ("nothing_pending", "fleets", "one_revision", "commands", "backups")
+PARTS: dict[str, Callable[[Deploys], Iterator[Row]]] = {
+    "nothing_pending": Deploys.nothing_pending,
+    "fleets": Deploys.fleets,
+    "one_revision": Deploys.one_revision,
+    "commands": Deploys.commands,
+    "backups": backups.backups,
+    "restores": backups.restores,
+}
 
 if __name__ == "__main__":
     main()

@@ -13,11 +13,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from support import REPOSITORY, Database, Done, Place, ending
 from throwaway_postgres import PASSWORD, Server, wheel_binaries
 
 ALEMBIC = str(Path(sys.executable).parent / "alembic")
+LOOP = str(Path(__file__).with_name("loop.py"))
 LONGEST = 1800.0
 TABLE = """
 op.create_table("t{n}", sa.Column("id", sa.BigInteger, primary_key=True), sa.Column("name", sa.Text))
@@ -108,6 +110,16 @@ class Project(Place):
         assert done.code == 0, done.said
         return str(json.loads(done.out)["url"])
 
+    def url_as(self, tenant: str) -> str:
+        """The superuser's, whose sessions become the tenant."""
+        options = f'-c role={tenant} -c search_path="{tenant}"'
+        return f"{self.database.url}?options={quote(options)}"
+
+    def alembic_loop(self, tenants: Sequence[str]) -> None:
+        """Alembic's API in a loop, in one process."""
+        urls = "\n".join(map(self.url_as, tenants))
+        call([sys.executable, LOOP, "fruits"], self.folder, said=urls)
+
     def alembic(self, url: str) -> None:
         call([ALEMBIC, "-x", "project=fruits", "upgrade", "head"], self.folder, DATABASE_URL=url)
 
@@ -128,9 +140,11 @@ class Project(Place):
         return file
 
 
-def call(command: Sequence[str], folder: Path, **environment: str) -> None:
+def call(command: Sequence[str], folder: Path, *, said: str = "", **environment: str) -> None:
     path = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", **environment}
-    done = subprocess.run(command, cwd=folder, env=path, capture_output=True, text=True, timeout=LONGEST, check=False)
+    done = subprocess.run(
+        command, input=said, cwd=folder, env=path, capture_output=True, text=True, timeout=LONGEST, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -23,11 +23,16 @@ ROWS = {
             "--megabytes=1",
             "--only=fleets",
             "--only=one_revision",
+            "--only=backups",
+            "--only=restores",
         ],
         {
             "20 revisions, a table and an index each, on 5 tenants, no snapshots",
             "19 ADD COLUMN on 5 tenants, no snapshots",
             "one small revision: snapshot to S3, rehearsal, migration",
+            "snapshot of 1 MB to S3, read back and looked through",
+            "the same until it is there, and not yet read back",
+            "restore of 1 MB from S3",
         },
     ),
     "stalls": (
