@@ -44,16 +44,17 @@ def rows_of(tables: Mapping[str, Contents]) -> int:
 
 
 class Tally:
-    """Reads the text of `pg_restore --data-only` in pieces of any size, in bounded memory."""
+    """Reads the text that pg_restore makes of an archive, in pieces of any size, in bounded memory."""
 
     def __init__(self) -> None:
+        self._whole = hashlib.sha256()
         self._found: dict[str, Contents] = {}
         self.extensions: dict[str, str] = {}
         """The extensions that it asks for, and the schema of each."""
         self._outside, self._carry = b"", b""
         self._table: str | None = None
         self._rows = self._bytes = self._sequences = 0
-        self._digest, self._values = hashlib.sha256(), hashlib.sha256()
+        self._digest, self._row, self._values = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
         self._scattered, self._sums = False, dict[str, int]()
 
     def feed(self, piece: bytes) -> None:
@@ -61,11 +62,19 @@ class Tally:
             piece = self._between(piece) if self._table is None else self._within(piece)
 
     def done(self) -> dict[str, Contents]:
-        """By quoted name with schema; sequence values under `sequences`. To be called once, at the end."""
+        """By quoted name with schema; sequence values under `sequences`. To be called at the end."""
         self._note(self._outside)
+        self._outside = b""
         if self._sequences:
             self._found[SEQUENCES] = Contents(self._sequences, 0, self._values.hexdigest())
         return dict(sorted(self._found.items()))
+
+    def digest(self) -> str:
+        """SHA-256 of all of it: of what is between the tables, and of the digest of each table's rows in their order.
+        It is the same for the same content, which an archive's is not: that has the time in it, and numbers that depend
+        on the neighbours. To be called at the end."""
+        self.done()
+        return self._whole.hexdigest()
 
     def _between(self, piece: bytes) -> bytes:
         text = self._outside + piece
@@ -76,14 +85,16 @@ class Tally:
             self._outside = text[cut:]
             return b""
         self._note(text[: begins.start()])
+        self._whole.update(begins[0])
         self._outside, self._carry = b"", b"\n"
         self._table = begins[2].decode("utf-8", "replace")
         self._scattered = begins[1] is not None
         self._rows = self._bytes = 0
-        self._digest = hashlib.sha256()
+        self._digest, self._row = hashlib.sha256(), hashlib.sha256()
         return text[begins.end() :]
 
     def _note(self, text: bytes) -> None:
+        self._whole.update(text)
         for name, schema in _EXTENSION.findall(text):
             self.extensions[_unquoted(name)] = _unquoted(schema)
         for line in _SETVAL.findall(text):
@@ -92,14 +103,15 @@ class Tally:
 
     def _within(self, piece: bytes) -> bytes:
         text = self._carry + piece  # its first byte is the end of the line before
-        end = text.find(b"\n" + _END)
+        end = text.find(b"\n" + _END) if b"\\" in text else -1  # one byte is found ten times as fast
         if end < 0:
-            keep = min(len(text), len(_END))
-            self._count(text[1 : len(text) - keep + 1] if len(text) > keep else b"")
-            self._carry = text[len(text) - keep :]
+            kept = max(0, len(text) - len(_END))
+            self._count(text, 1, kept + 1)
+            self._carry = text[kept:]
             return b""
-        self._count(text[1 : end + 1])
+        self._count(text, 1, end + 1)
         assert self._table is not None
+        self._whole.update(self._digest.digest())
         if self._scattered:
             self._add(self._table)
         else:
@@ -107,13 +119,14 @@ class Tally:
         self._table = None
         return text[end + 1 + len(_END) :]
 
-    def _count(self, data: bytes) -> None:
-        self._rows += data.count(b"\n")
+    def _count(self, text: bytes, begin: int, end: int) -> None:
+        """What is between the two is of the table."""
+        data = memoryview(text)[begin:end]
+        self._rows += text.count(b"\n", begin, end)
         self._bytes += len(data)
+        self._digest.update(data)
         if self._scattered:
-            self._sum(data)
-        else:
-            self._digest.update(data)
+            self._sum(bytes(data))
 
     def _sum(self, data: bytes) -> None:
         """Rows that come in another order, and in other partitions, once they have been restored: where they are
@@ -121,11 +134,11 @@ class Tally:
         assert self._table is not None
         *lines, rest = data.split(b"\n")
         for line in lines:
-            self._digest.update(line)
-            digest = int.from_bytes(self._digest.digest())
+            self._row.update(line)
+            digest = int.from_bytes(self._row.digest())
             self._sums[self._table] = (self._sums.get(self._table, 0) + digest) % (1 << 256)
-            self._digest = hashlib.sha256()
-        self._digest.update(rest)
+            self._row = hashlib.sha256()
+        self._row.update(rest)
 
     def _add(self, table: str) -> None:
         former, total = self._found.get(table), self._sums.get(table, 0)

@@ -57,15 +57,14 @@ class Manifest:
     """Of the archive as stored."""
     raw_size: int
     """Bytes of the archive before compression."""
-    raw_sha256: str
-    """Of the archive before compression. Empty where the archive is encrypted, as are all digests of what is in it: a
-    bucket that cannot read the rows must not be able to guess at them either."""
     grantees: tuple[str, ...] = ()
     """Roles other than the owner that the archive grants something to: they must exist when it is restored."""
     archive: str | None = None
     """The id of the snapshot of this tenant whose archive this is, too; None if it has one of its own."""
     content_sha256: str | None = None
-    """Of the SQL that pg_restore makes of the archive: the same for the same content. None where it is encrypted."""
+    """Of the SQL that pg_restore makes of the archive (`tenants.core.contents.Tally.digest`): the same for the same
+    content. None where the archive is encrypted, and those of the tables are empty: a bucket that cannot read the rows
+    must not be able to guess at them either."""
     tables: Mapping[str, Contents] = field(default_factory=dict)
     """What pg_restore has found in the archive, by quoted name."""
     limits: Mapping[str, str | int] = field(default_factory=dict)
@@ -134,7 +133,7 @@ class Manifest:
         contents = self.tables.values()
         texts = (self.project, self.reason, self.database, self.server_version, self.client_version, self.tool_version)
         digests = [self.sha256]
-        within = [self.raw_sha256, *(found.sha256 for found in contents)]
+        within = [found.sha256 for found in contents]
         if not self.recipients or any(within):
             digests += within
         counts = (self.size, self.raw_size, *(count for found in contents for count in (found.rows, found.bytes)))

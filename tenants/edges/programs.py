@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -133,7 +134,16 @@ def start(
         stderr=stderr,
         pass_fds=pass_fds,
     ) as process:
+        _widen(process)
         yield process
+
+
+def _widen(process: subprocess.Popen[bytes]) -> None:
+    """Pipes that take a piece at once, where the kernel has them and the user may have so many."""
+    for pipe in (process.stdin, process.stdout):
+        if pipe and hasattr(fcntl, "F_SETPIPE_SZ"):
+            with suppress(OSError):
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIECE)
 
 
 def through(process: subprocess.Popen[bytes], pieces: Iterable[bytes]) -> Iterator[bytes]:

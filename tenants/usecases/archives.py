@@ -27,30 +27,18 @@ from tenants.edges import age, programs
 from tenants.edges.programs import PIECE, Programs
 from tenants.edges.store import Store
 
-ZSTD_LEVEL = 3
+ZSTD_LEVEL = 1
 LOCK_WAIT = "30s"
 """How long pg_dump waits for a table that somebody has locked."""
 
 
 class Sent:
-    """What pg_dump has written: as it was, as it was sent, and what pg_restore made of it."""
+    """What pg_dump has written: its digest as it was sent, its sizes, and what pg_restore made of it."""
 
     def __init__(self) -> None:
-        self.digest, self.raw_digest, self.text = hashlib.sha256(), hashlib.sha256(), Text()
+        self.digest, self.text = hashlib.sha256(), Tally()
         self.size = self.raw_size = 0
         self.unchanged = False
-
-
-class Text:
-    """The SQL that pg_restore makes of an archive: its digest, which is the same for the same content (an archive has
-    the time in it, and numbers that depend on the neighbours), and what is in its tables."""
-
-    def __init__(self) -> None:
-        self.digest, self.tally = hashlib.sha256(), Tally()
-
-    def feed(self, piece: bytes) -> None:
-        self.digest.update(piece)
-        self.tally.feed(piece)
 
 
 class _UnchangedError(Exception):
@@ -103,7 +91,7 @@ def dump(
                 raise ProgramError(
                     f"pg_restore cannot read what pg_dump wrote: {_complaint(complaints, reading)}", next="try again"
                 )
-        sent.unchanged = sent.text.digest.hexdigest() == unless
+        sent.unchanged = sent.text.digest() == unless
         if sent.unchanged:
             raise _UnchangedError
     return sent
@@ -121,7 +109,6 @@ def _sending(
     """What the process writes, on its way into storage."""
     compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True).compressobj()
     for piece in _read(process):
-        sent.raw_digest.update(piece)
         sent.raw_size += len(piece)
         write(compressor.compress(piece))
         show()
@@ -165,9 +152,9 @@ def dumping(client: Programs, url: DatabaseUrl, schema: str, *, tables: Sequence
                 raise ProgramError(f"pg_dump of {schema} failed: {_complaint(complaints, process)}")
 
 
-def contents(client: Programs, what: str, pieces: Iterable[bytes]) -> Text:
+def contents(client: Programs, what: str, pieces: Iterable[bytes]) -> Tally:
     """What pg_restore finds in an archive. Raises SnapshotError."""
-    text = Text()
+    text = Tally()
     with tempfile.TemporaryFile() as complaints, _reading(client, complaints) as process:
         for piece in programs.through(process, pieces):
             text.feed(piece)

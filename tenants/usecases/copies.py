@@ -78,7 +78,7 @@ def from_file(access: Access, name: str, path: Path, schema: str | None, tell: T
     entry = access.entry(name)
     client = programs.find(os.environ.get("PATH", ""), access.me.version // 10000)
     tell(Event(name, "restore", f"checking {path.name}"))
-    found = archives.contents(client, path.name, archivefile.pieces(path)).tally
+    found = archives.contents(client, path.name, archivefile.pieces(path))
     there = {schema_of(table) for table in found.done() if "." in table}
     chosen = schema or (name if name in there else there.pop() if len(there) == 1 else None)
     if chosen is None or (schema and schema not in there):

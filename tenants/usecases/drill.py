@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from tenants.core import manifest as manifests
-from tenants.core.contents import Contents
+from tenants.core.contents import Contents, Tally
 from tenants.core.errors import AlreadyThere, ProgramError, SnapshotError, StorageError, UsageError
 from tenants.core.events import Event, Tell, watched
 from tenants.core.manifest import Manifest
@@ -64,7 +64,7 @@ def drill(
             store.delete(manifests.proof_key(server, name, owner))
     began = time.monotonic()
     client = programs.find(os.environ.get("PATH", ""), access.me.version // 10000)
-    was, extensions = archives.Text(), dict.fromkeys(manifest.extensions, EXTENSIONS_SCHEMA)
+    was, extensions = Tally(), dict.fromkeys(manifest.extensions, EXTENSIONS_SCHEMA)
     pieces = archives.archive(store, manifest, access.settings.identity)
     with scratch.database(access, name, extensions, needs=manifest.raw_size * scratch.ROOM) as url:
         try:
@@ -77,14 +77,14 @@ def drill(
                 seconds=timeout,
                 seen=was.feed,
             )
-            found = archives.contents(client, name, archives.dumping(client, url, name)).tally.done()
+            found = archives.contents(client, name, archives.dumping(client, url, name)).done()
         except ProgramError as error:
             raise SnapshotError(
                 f"snapshot {manifest.id} does not restore: {error.message}",
                 data=f"{name} is untouched",
                 next=f"take another one, and drill that: tenants snapshot {name} && tenants drill {name}",
             ) from None
-    expected = was.tally.done()
+    expected = was.done()
     differing = differences(_as_told(manifest, expected), expected) or differences(expected, found)
     if differing:
         raise SnapshotError(

@@ -86,7 +86,7 @@ def _copy(access: Access, there: Access, name: str, lock: locks.Lock, tell: Tell
     if seen.trouble:
         raise seen.trouble
     with access.acting_as(name) as acting, access.dumping(name, acting) as url:
-        before = archives.contents(client, name, archives.dumping(client, url, name)).tally.done()
+        before = archives.contents(client, name, archives.dumping(client, url, name)).done()
         source = Source(
             f"{name} of the former server",
             lambda: archives.dumping(client, url, name),
@@ -95,7 +95,7 @@ def _copy(access: Access, there: Access, name: str, lock: locks.Lock, tell: Tell
         )
         restore.put_back(there, there.entry(name), lock, source, tell)
     with there.acting_as(name) as acting, there.dumping(name, acting) as url:
-        after = archives.contents(client, name, archives.dumping(client, url, name)).tally.done()
+        after = archives.contents(client, name, archives.dumping(client, url, name)).done()
     if differing := drill.differences(before, after):
         raise TenantsError(
             f"{name} is not the same on both sides: {'; '.join(differing[:5])}",

@@ -97,7 +97,7 @@ def loses(access: Access, plan: Plan, folder: Path, url: DatabaseUrl, *, timeout
 
         def inside() -> Mapping[str, Contents]:
             with scratch.past_policies(access, copy):
-                return archives.contents(client, plan.tenant, archives.dumping(client, copy, plan.tenant)).tally.done()
+                return archives.contents(client, plan.tenant, archives.dumping(client, copy, plan.tenant)).done()
 
         def back() -> Ran:
             return revisions.downgrade(access, plan, folder, copy, plan.start, owner=copy.user, seconds=timeout)

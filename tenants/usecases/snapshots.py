@@ -76,7 +76,6 @@ def take(
         size=0,
         sha256="",
         raw_size=0,
-        raw_sha256="",
         grantees=tuple(row["role"] for row in grants),
         limits=asdict(entry.limits),
         app_role=entry.app_role,
@@ -161,19 +160,18 @@ def _stored(
         unless=digest,
         expected=expected,
     )
-    content, tables = sent.text.digest.hexdigest(), sent.text.tally.done()
+    content, tables = sent.text.digest(), sent.text.done()
     manifest = replace(
         manifest,
         size=sent.size,
         sha256=sent.digest.hexdigest(),
         raw_size=sent.raw_size,
-        raw_sha256="" if sealed else sent.raw_digest.hexdigest(),
         content_sha256=None if sealed else content,
         tables={name: replace(found, sha256="") for name, found in tables.items()} if sealed else tables,
     )
     if sent.unchanged:
         assert last is not None
-        same = {name: getattr(last, name) for name in ("size", "sha256", "raw_size", "raw_sha256")}
+        same = {name: getattr(last, name) for name in ("size", "sha256", "raw_size")}
         manifest = replace(manifest, archive=last.archive or last.id, **same)
         try:
             if sealed:  # the server cannot look into it
@@ -181,7 +179,7 @@ def _stored(
             else:
                 pieces = archives.archive(store, manifest, None)
                 pieces = watched(pieces, tell, manifest.tenant, "snapshot", "read back", manifest.raw_size)
-                found = archives.contents(client, manifest.archive or "", pieces).digest.hexdigest()
+                found = archives.contents(client, manifest.archive or "", pieces).digest()
                 if found != content:
                     raise SnapshotError(f"{store.place(manifest.key)} holds something else than its manifest says")
         except SnapshotError as error:

@@ -204,7 +204,7 @@ def _lost(access: Access, name: str, url: DatabaseUrl, snapshot: str | None) -> 
     except NoSnapshot:
         return unknown
     with access.dumping(name, url) as reading:
-        now = archives.contents(client, name, archives.dumping(client, reading, name)).tally.done()
+        now = archives.contents(client, name, archives.dumping(client, reading, name)).done()
     return tuple(_differences(manifest.tables, now, digests=not manifest.recipients))
 
 

@@ -30,7 +30,6 @@ BASE = Manifest(
     size=1,
     sha256="a" * 64,
     raw_size=1,
-    raw_sha256="b" * 64,
 )
 START = datetime(2026, 1, 1, 3, tzinfo=UTC)
 POLICIES = st.builds(Policy, *(st.integers(0, 4) for _ in range(6)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -85,6 +86,8 @@ class S3:
             except BaseException:
                 upload.abort()
                 raise
+            finally:
+                upload.end()
 
     def read(self, key: str) -> Iterator[bytes]:
         with self._speaking(key):
@@ -232,7 +235,8 @@ def _may_be_done(error: ClientError) -> bool:
 
 
 class _Upload:
-    """A multipart upload in equal parts; a single PUT if all of it fits into one."""
+    """A multipart upload in equal parts, one of which is on its way while the next one is filled; a single PUT if all
+    of it fits into one."""
 
     def __init__(self, client: S3Client, bucket: str, key: str) -> None:
         self._client = client
@@ -241,13 +245,24 @@ class _Upload:
         self._id: str | None = None
         self._parts: list[CompletedPartTypeDef] = []
         self._size = 0
+        self._thread = ThreadPoolExecutor(1)
+        self._sending: Future[None] | None = None
 
     def write(self, data: bytes, /) -> None:
         self._size += len(data)
         self._buffer += data
         while len(self._buffer) >= PART:
-            self._send(bytes(self._buffer[:PART]))
+            self._wait()
+            with memoryview(self._buffer) as buffer:
+                part = bytes(buffer[:PART])
             del self._buffer[:PART]
+            self._sending = self._thread.submit(self._send, part)
+
+    def _wait(self) -> None:
+        """Until the part that is on its way is there. Raises what came of it."""
+        if self._sending:
+            self._sending.result()
+            self._sending = None
 
     def _send(self, part: bytes) -> None:
         if self._id is None:
@@ -257,6 +272,7 @@ class _Upload:
         self._parts.append({"PartNumber": number, "ETag": answer["ETag"]})
 
     def complete(self) -> None:
+        self._wait()
         if self._id is not None and self._buffer:
             self._send(bytes(self._buffer))
         try:
@@ -270,7 +286,12 @@ class _Upload:
             if not _may_be_done(error) or self._client.head_object(**self._target)["ContentLength"] != self._size:
                 raise
 
+    def end(self) -> None:
+        """Nothing is on its way any more."""
+        self._thread.shutdown()
+
     def abort(self) -> None:
+        self.end()
         if self._id is not None:
             with suppress(ClientError, BotoCoreError):
                 self._client.abort_multipart_upload(**self._target, UploadId=self._id)
