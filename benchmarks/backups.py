@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from statistics import median
+from typing import Any
 
 from support import Bucket
 from throwaway_postgres import PASSWORD, wheel_binaries
@@ -53,8 +54,8 @@ class Kept:
         project.environment |= self.bucket.environment
         self.number = 0
 
-    def sql(self, statement: str) -> None:
-        self.project.database.sql(statement, url=self.url)
+    def sql(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        return self.project.database.sql(statement, parameters, url=self.url)
 
     def program(self, name: str, *arguments: str) -> None:
         call([str(wheel_binaries() / name), *arguments, self.project.database.url], self.folder, PGPASSWORD=PASSWORD)
@@ -68,8 +69,8 @@ def fill(here: Kept, size: int) -> None:
     """Rows such as a shop has, of some 200 bytes, until the table is as large; then its indexes."""
     here.sql(TABLES)
     done = 0
-    while here.project.database.sql("SELECT pg_table_size('orders')", url=here.url)[0][0] < size:
-        here.project.database.sql(ROWS, [done + 1, done + STEP], url=here.url)
+    while here.sql("SELECT pg_table_size('orders')")[0][0] < size:
+        here.sql(ROWS, [done + 1, done + STEP])
         done += STEP
     here.sql(KEYS)
 

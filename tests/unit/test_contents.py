@@ -22,11 +22,15 @@ def text_of(tables: dict[str, list[str]], columns: str = " (x, y)") -> bytes:
     return "".join(parts).encode()
 
 
-def tally(pieces: list[bytes]) -> dict[str, Contents]:
+def read(pieces: list[bytes]) -> Tally:
     found = Tally()
     for piece in pieces:
         found.feed(piece)
-    return found.done()
+    return found
+
+
+def tally(pieces: list[bytes]) -> dict[str, Contents]:
+    return read(pieces).done()
 
 
 @given(tables=TABLES, cuts=st.lists(st.integers(0, 2000), max_size=20), columns=st.sampled_from([" (x, y)", ""]))
@@ -35,7 +39,9 @@ def test_rows_and_digests_are_the_same_however_the_text_is_cut(
 ) -> None:
     text = text_of(tables, columns)
     at = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
-    found = tally([text[start:end] for start, end in pairwise(at)])
+    whole = read([text[start:end] for start, end in pairwise(at)])
+    assert whole.digest() == read([text]).digest()
+    found = whole.done()
     assert found.pop(SEQUENCES).rows == 1
     assert set(found) == set(tables)
     for name, rows in tables.items():
@@ -47,6 +53,17 @@ def test_a_row_that_differs_and_a_sequence_that_differs_are_seen() -> None:
     one = tally([text_of({"a.b": ["1\t2"]})])
     assert one != tally([text_of({"a.b": ["1\t3"]})])
     assert one != tally([text_of({"a.b": ["1\t2"]}).replace(b"4, true", b"5, true")])
+
+
+@given(at=st.integers(0, 400))
+def test_the_digest_of_the_whole_is_another_one_when_a_byte_is(at: int) -> None:
+    """Wherever it is: in a row, in a table's name, in the statements between."""
+    partitions = b"-- load via partition root a.p\n\nCOPY a.p (x) FROM stdin;\n1\n2\n\\.\n\n"
+    text = text_of({"a.b": ["1\t2", "3"], "a.e": []}) + partitions
+    at %= len(text)
+    other = text[:at] + bytes([text[at] ^ 1]) + text[at + 1 :]
+    assert read([text]).digest() != read([other]).digest()
+    assert read([text]).digest() != read([text.replace(b"\n1\n2\n", b"\n2\n1\n")]).digest()
 
 
 @given(rows=ROWS, at=st.integers(0, 6), cut=st.integers(0, 200))

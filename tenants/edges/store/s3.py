@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -78,16 +78,14 @@ class S3:
 
     @contextmanager
     def writer(self, key: str) -> Iterator[Writer]:
-        with self._speaking(key):
-            upload = _Upload(self._client, self.bucket, self.prefix + key)
+        with self._speaking(key), ThreadPoolExecutor(1) as thread:
+            upload = _Upload(self._client, self.bucket, self.prefix + key, thread)
             try:
                 yield upload
                 upload.complete()
             except BaseException:
                 upload.abort()
                 raise
-            finally:
-                upload.end()
 
     def read(self, key: str) -> Iterator[bytes]:
         with self._speaking(key):
@@ -238,14 +236,13 @@ class _Upload:
     """A multipart upload in equal parts, one of which is on its way while the next one is filled; a single PUT if all
     of it fits into one."""
 
-    def __init__(self, client: S3Client, bucket: str, key: str) -> None:
-        self._client = client
+    def __init__(self, client: S3Client, bucket: str, key: str, thread: Executor) -> None:
+        self._client, self._thread = client, thread
         self._target: Any = {"Bucket": bucket, "Key": key}
         self._buffer = bytearray()
         self._id: str | None = None
         self._parts: list[CompletedPartTypeDef] = []
         self._size = 0
-        self._thread = ThreadPoolExecutor(1)
         self._sending: Future[None] | None = None
 
     def write(self, data: bytes, /) -> None:
@@ -286,12 +283,9 @@ class _Upload:
             if not _may_be_done(error) or self._client.head_object(**self._target)["ContentLength"] != self._size:
                 raise
 
-    def end(self) -> None:
-        """Nothing is on its way any more."""
-        self._thread.shutdown()
-
     def abort(self) -> None:
-        self.end()
+        if self._sending:  # or it would come after the end
+            wait([self._sending])
         if self._id is not None:
             with suppress(ClientError, BotoCoreError):
                 self._client.abort_multipart_upload(**self._target, UploadId=self._id)
