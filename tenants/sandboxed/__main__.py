@@ -24,7 +24,7 @@ from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from psycopg import sql
-from sqlalchemy import Connection, create_engine, event
+from sqlalchemy import Connection, Dialect, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
@@ -140,6 +140,7 @@ def _migrate(request: Request, report: Report, loaded: ScriptDirectory | None) -
     tried again, with growing pauses, until `lock_seconds` have passed: the app never waits behind us for long."""
     engine = create_engine("postgresql+psycopg://", creator=lambda: _session(request), poolclass=NullPool)
     event.listen(engine, "do_execute_no_params", sqlscripts.copy)
+    _find_by_index(engine.dialect, request["schema"])
     give_up = time.monotonic() + request["lock_seconds"]
     for attempt in range(1000):
         with engine.connect() as connection:
@@ -163,14 +164,31 @@ def _migrate(request: Request, report: Report, loaded: ScriptDirectory | None) -
         time.sleep(random.uniform(0.5, 1.5) * min(0.2 * 2**attempt, 5))  # noqa: S311
 
 
+def _find_by_index(dialect: Dialect, ours: str) -> None:
+    """Let it look for Alembic's table by the catalog's index. SQLAlchemy asks in words for which PostgreSQL has none:
+    it would go through all tables of the database, those of the other tenants as well."""
+    otherwise = dialect.has_table
+
+    def has_table(connection: Connection, table_name: str, schema: str | None = None, **more: Any) -> bool:
+        if (schema, table_name) != (ours, "alembic_version"):
+            return otherwise(connection, table_name, schema, **more)
+        name = sql.Identifier(ours, table_name).as_string()
+        query = "SELECT pg_catalog.to_regclass(%s) IS NOT NULL"
+        return bool(connection.exec_driver_sql(query, (name,)).scalar())
+
+    dialect.has_table = has_table  # type: ignore[method-assign]
+
+
 def _guard(connection: Connection, request: Request, report: Report, watch: Watch | None, attempt: int) -> Guard:
     """PostgreSQL ends an autovacuum that is in the way, but only of one who has waited for deadlock_timeout. Where ours
     could not be made short, every third attempt has that patience."""
-    query, wait = "SELECT setting::int FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout'", request["lock_ms"]
-    (looks_after,) = driver(connection).execute(query).fetchone() or (0,)
-    driver(connection).rollback()
-    if attempt % 3 == 1 and wait <= looks_after <= 1000:
-        wait = looks_after + 100
+    wait = request["lock_ms"]
+    if attempt % 3 == 1:
+        query = "SELECT setting::int FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout'"
+        (looks_after,) = driver(connection).execute(query).fetchone() or (0,)
+        driver(connection).rollback()
+        if wait <= looks_after <= 1000:
+            wait = looks_after + 100
     return Guard(
         connection,
         report,
@@ -186,7 +204,10 @@ def _drop_invalid(connection: psycopg.Connection[Any], schema: str, report: Repo
     them would find their names taken. Where somebody may be building one now, all of that table's stay."""
     query = """
         SELECT c.relname::text FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
-        WHERE c.relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = %s)
+        WHERE i.indrelid = ANY (ARRAY(
+                SELECT d.objid FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_namespace n ON n.oid = d.refobjid
+                WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                  AND d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND n.nspname = %s))
           AND NOT i.indisvalid AND c.relkind = 'i'
           AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid)
           AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conindid = c.oid)
@@ -219,12 +240,12 @@ def _session(request: Request) -> psycopg.Connection[Any]:
     one = sql.SQL("pg_catalog.set_config(%s, %s, false)")
     query = sql.SQL("SELECT {}").format(sql.SQL(", ").join([one] * len(settings)))
     connection.execute(query, [part for setting in settings.items() for part in setting])
-    found = connection.execute("SELECT current_user::text, current_schema()::text").fetchone()
-    if found != (request["owner"], schema):
-        raise NotTheTenant(f"the session acts as {found and found[0]!r} in schema {found and found[1]!r}")
+    asking = "SELECT current_user::text, current_schema()::text, pg_catalog.pg_try_advisory_lock(%s)"
     for _ in range(100):
-        row = connection.execute("SELECT pg_catalog.pg_try_advisory_lock(%s)", [request["key"]]).fetchone()
-        if row and row[0]:
+        who, where, locked = connection.execute(asking, [request["key"]]).fetchone() or (None, None, False)
+        if (who, where) != (request["owner"], schema):
+            raise NotTheTenant(f"the session acts as {who!r} in schema {where!r}")
+        if locked:
             connection.autocommit = False
             return connection
         time.sleep(0.1)

@@ -16,7 +16,7 @@ from tenants.core.plan import Observed
 from tenants.core.settings import DatabaseUrl, Settings
 from tenants.edges import catalog, postgres, records
 from tenants.edges.catalog import Entry
-from tenants.edges.postgres import Connection
+from tenants.edges.postgres import Connection, Row
 from tenants.edges.projectcode import Warm
 from tenants.usecases import roles
 
@@ -93,6 +93,13 @@ class Access:
         with roles.acting_as(self.connection, self.me, tenant, self.settings.database) as url:
             yield url
 
+    def heads(self, tenant: str) -> tuple[str, ...]:
+        """Where the schema is now, as somebody sees it who comes fresh. Raises MigrationError where its version table
+        is not what it has to be."""
+        (row,) = postgres.schemas(self.connection, [tenant])
+        with postgres.connect(self.settings.database, "tenants prove") as fresh:
+            return _heads(fresh, row)
+
     def observe(self, entries: Sequence[Entry]) -> list[Observed]:
         """Look at the schemas: catalogs, and the version tables that are what they have to be. Writes nothing."""
         names = [entry.name for entry in entries]
@@ -104,18 +111,7 @@ class Access:
             current: tuple[str, ...] = ()
             trouble: TenantsError | None = None
             try:
-                if row["exists"] and row["owner"] != entry.name:
-                    raise StateError(
-                        f"schema {entry.name} belongs to {row['owner']}, not to {entry.name}",
-                        next=f"tenants show {entry.name}",
-                    )
-                if row["version_fault"]:
-                    raise StateError(
-                        f"{entry.name}.alembic_version is not the table that Alembic makes: {row['version_fault']}",
-                        next=f"put the table back: tenants restore {entry.name}",
-                    )
-                if row["versioned"]:
-                    current = postgres.read_heads(self.connection, entry.name)
+                current = _heads(self.connection, row)
             except MigrationError as error:
                 trouble = error
             record = last.get(entry.name)
@@ -134,6 +130,22 @@ class Access:
                 )
             )
         return observed
+
+
+def _heads(connection: Connection, row: Row) -> tuple[str, ...]:
+    """What the version table says, if it is one that can be read safely. Raises MigrationError if it is not."""
+    name = row["name"]
+    if row["exists"] and row["owner"] != name:
+        raise StateError(
+            f"schema {name} belongs to {row['owner']}, not to {name}",
+            next=f"tenants show {name}",
+        )
+    if row["version_fault"]:
+        raise StateError(
+            f"{name}.alembic_version is not the table that Alembic makes: {row['version_fault']}",
+            next=f"put the table back: tenants restore {name}",
+        )
+    return postgres.read_heads(connection, name) if row["versioned"] else ()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tenants.core.effects import Effects
-from tenants.core.errors import MigrationError, TenantsError
+from tenants.core.errors import TenantsError
 from tenants.core.events import Event, Stage, Tell
 from tenants.core.manifest import Manifest
 from tenants.core.names import printable, quoted
@@ -180,7 +180,7 @@ class _Deploy(Pipeline):
             seen=self.seen,
         )
         self._end_sessions(url)
-        heads = self._heads()
+        heads = self.access.heads(self.plan.tenant)
         self.result.end = "+".join(heads) or None
         if heads != (self.plan.target,) or ran.code != 0:
             raise self._unfinished(ran, heads, changed=self._fingerprint() != self.before)
@@ -242,15 +242,5 @@ class _Deploy(Pipeline):
         key = postgres.lock_key(f"migrates {self.plan.tenant}")
         return bool(postgres.rows(self.access.connection, "lock_holder", key=key))
 
-    def _heads(self) -> tuple[str, ...]:
-        seen = self.access.observe([self.access.entry(self.plan.tenant)])[0]
-        if seen.trouble:
-            raise seen.trouble
-        return seen.current
-
     def _arrived(self) -> str:
-        with postgres.connect(self.access.settings.database, "tenants prove") as connection:
-            heads = postgres.read_heads(connection, self.plan.tenant)
-        if heads != (self.plan.target,):
-            raise MigrationError(f"the schema is at {'+'.join(heads) or 'nothing'}, and not at {self.plan.target}")
         return f"{self.plan.target} in schema {self.plan.tenant}"

@@ -78,10 +78,11 @@ class Pipeline:
         raise NotImplementedError
 
     def _migrate(self, url: DatabaseUrl) -> None:
+        """Run what is to be run, and look from a fresh connection what has become of it."""
         raise NotImplementedError
 
     def _arrived(self) -> str:
-        """From a fresh connection: where the schema is now, in words. Raises MigrationError where that is wrong."""
+        """Where the schema is now, in words. Raises MigrationError where that is wrong."""
         raise NotImplementedError
 
     def _left(self) -> str:

@@ -27,11 +27,9 @@ WHERE r.rolname = current_user;
 SELECT wanted.name,
        n.oid IS NOT NULL AS exists,
        pg_get_userbyid(n.nspowner)::text AS owner,
-       NOT (EXISTS (SELECT FROM pg_class WHERE relnamespace = n.oid)
-            OR EXISTS (SELECT FROM pg_proc WHERE pronamespace = n.oid)
-            OR EXISTS (SELECT FROM pg_type WHERE typnamespace = n.oid)
-            OR EXISTS (SELECT FROM pg_operator WHERE oprnamespace = n.oid)
-            OR EXISTS (SELECT FROM pg_collation WHERE collnamespace = n.oid)) AS empty,
+       NOT EXISTS (SELECT FROM pg_depend WHERE refclassid = 'pg_namespace'::regclass AND refobjid = n.oid
+                   AND classid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_type'::regclass,
+                                   'pg_operator'::regclass, 'pg_collation'::regclass)) AS empty,
        c.oid IS NOT NULL AS versioned,
        CASE
            WHEN c.oid IS NULL THEN NULL
@@ -63,42 +61,69 @@ UNION ALL SELECT 'database' FROM pg_database WHERE datname = %(name)s;
 
 -- name: owned_elsewhere
 -- Objects of this database that belong to the tenant's owner or to one of its logins, and lie neither in its schema
--- nor in one that a restore has set aside, nor among temporary ones.
-WITH own AS (
+-- nor in one that a restore has set aside, nor among temporary ones. Each is identified only after all that is the
+-- tenant's has been found, so that it takes as long whatever else the database holds.
+WITH own AS MATERIALIZED (
     SELECT oid, quote_ident(nspname) AS name FROM pg_namespace
     WHERE nspname = %(tenant)s OR starts_with(nspname, %(tenant)s || '~before~')
+), owned AS MATERIALIZED (
+    SELECT d.classid, d.objid, d.objsubid FROM pg_shdepend d
+    WHERE d.refclassid = 'pg_authid'::regclass
+      AND d.refobjid = ANY (ARRAY(SELECT oid FROM pg_roles
+                                  WHERE rolname = %(tenant)s OR starts_with(rolname, %(tenant)s || '~')))
+      AND d.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND d.deptype = 'o'
+), elsewhere AS MATERIALIZED (
+    SELECT o.* FROM owned o
+    WHERE NOT (o.classid = 'pg_namespace'::regclass AND o.objid IN (SELECT oid FROM own))
+      AND NOT (o.classid = 'pg_class'::regclass
+               AND EXISTS (SELECT FROM pg_class c WHERE c.oid = o.objid AND c.relnamespace IN (SELECT oid FROM own)))
 )
 SELECT found.type, found.identity
-FROM pg_shdepend d,
-     LATERAL pg_identify_object(d.classid, d.objid, d.objsubid) AS found
-WHERE d.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND d.refclassid = 'pg_authid'::regclass
-  AND d.refobjid IN (SELECT oid FROM pg_roles WHERE rolname = %(tenant)s OR starts_with(rolname, %(tenant)s || '~'))
-  AND d.deptype = 'o'
-  AND found.type IS NOT NULL
-  AND NOT (d.classid = 'pg_namespace'::regclass AND d.objid IN (SELECT oid FROM own))
+FROM elsewhere e, LATERAL pg_identify_object(e.classid, e.objid, e.objsubid) AS found
+WHERE found.type IS NOT NULL
   AND coalesce(found.schema, '') NOT IN (SELECT name FROM own)
   AND coalesce(found.schema, '') !~ '^pg_(toast_)?temp'
 ORDER BY 1, 2;
 
 -- name: fingerprint
 -- A digest of all definitions in a schema: it changes with every DDL statement that stays, and not with rows, nor with
--- what vacuum and analyze note down.
-WITH s AS (SELECT %(schema)s::regnamespace::oid AS oid),
-     classes AS (SELECT c.oid, c.xmin FROM pg_class c, s WHERE c.relnamespace = s.oid),
-     parts (part) AS (
-    SELECT 'n' || n.oid || ' ' || n.xmin FROM pg_namespace n, s WHERE n.oid = s.oid
-    UNION ALL SELECT 'c' || oid || ' ' || xmin FROM classes
-    UNION ALL SELECT 'a' || a.attrelid || ' ' || a.attnum || ' ' || a.xmin FROM pg_attribute a JOIN classes c ON a.attrelid = c.oid
-    UNION ALL SELECT 'd' || d.oid || ' ' || d.xmin FROM pg_attrdef d JOIN classes c ON d.adrelid = c.oid
-    UNION ALL SELECT 't' || t.oid || ' ' || t.xmin FROM pg_trigger t JOIN classes c ON t.tgrelid = c.oid
-    UNION ALL SELECT 'r' || r.oid || ' ' || r.xmin FROM pg_rewrite r JOIN classes c ON r.ev_class = c.oid
-    UNION ALL SELECT 'l' || p.oid || ' ' || p.xmin FROM pg_policy p JOIN classes c ON p.polrelid = c.oid
-    UNION ALL SELECT 'k' || k.oid || ' ' || k.xmin FROM pg_constraint k, s WHERE k.connamespace = s.oid
-    UNION ALL SELECT 'p' || p.oid || ' ' || p.xmin FROM pg_proc p, s WHERE p.pronamespace = s.oid
-    UNION ALL SELECT 'y' || t.oid || ' ' || t.xmin FROM pg_type t, s WHERE t.typnamespace = s.oid
-    UNION ALL SELECT 'o' || o.oid || ' ' || o.xmin FROM pg_operator o, s WHERE o.oprnamespace = s.oid
-    UNION ALL SELECT 'x' || x.oid || ' ' || x.xmin FROM pg_statistic_ext x, s WHERE x.stxnamespace = s.oid
+-- what vacuum and analyze note down. All of it is found from what depends on the schema, by indexes: catalogs have none on
+-- namespaces, and reading them from end to end would take as long as there are other tenants.
+WITH held AS MATERIALIZED (
+    SELECT classid, objid FROM pg_depend
+    WHERE refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace
+), types AS MATERIALIZED (
+    SELECT oid, xmin, typrelid FROM pg_type
+    WHERE oid = ANY (ARRAY(SELECT objid FROM held WHERE classid = 'pg_type'::regclass))
+), tables AS MATERIALIZED (
+    SELECT objid AS oid FROM held WHERE classid = 'pg_class'::regclass
+    UNION ALL SELECT typrelid FROM types WHERE typrelid <> 0
+), classes AS MATERIALIZED (
+    SELECT oid FROM tables
+    UNION ALL SELECT indexrelid FROM pg_index WHERE indrelid = ANY (ARRAY(SELECT oid FROM tables))
+), parts (part) AS (
+    SELECT 'n' || oid || ' ' || xmin FROM pg_namespace WHERE oid = %(schema)s::regnamespace
+    UNION ALL SELECT 'h' || classid || ' ' || objid FROM held
+    UNION ALL SELECT 'c' || oid || ' ' || xmin FROM pg_class WHERE oid = ANY (ARRAY(SELECT oid FROM classes))
+    UNION ALL SELECT 'a' || attrelid || ' ' || attnum || ' ' || xmin FROM pg_attribute
+              WHERE attrelid = ANY (ARRAY(SELECT oid FROM classes))
+    UNION ALL SELECT 'd' || oid || ' ' || xmin FROM pg_attrdef WHERE adrelid = ANY (ARRAY(SELECT oid FROM tables))
+    UNION ALL SELECT 't' || oid || ' ' || xmin FROM pg_trigger WHERE tgrelid = ANY (ARRAY(SELECT oid FROM tables))
+    UNION ALL SELECT 'r' || oid || ' ' || xmin FROM pg_rewrite WHERE ev_class = ANY (ARRAY(SELECT oid FROM tables))
+    UNION ALL SELECT 'l' || oid || ' ' || xmin FROM pg_policy WHERE polrelid = ANY (ARRAY(SELECT oid FROM tables))
+    UNION ALL SELECT 's' || seqrelid || ' ' || xmin FROM pg_sequence WHERE seqrelid = ANY (ARRAY(SELECT oid FROM tables))
+    UNION ALL SELECT 'k' || oid || ' ' || xmin FROM pg_constraint WHERE conrelid = ANY (ARRAY(SELECT oid FROM tables))
+    UNION ALL SELECT 'k' || oid || ' ' || xmin FROM pg_constraint
+              WHERE conrelid = 0 AND contypid = ANY (ARRAY(SELECT oid FROM types))
+    UNION ALL SELECT 'y' || oid || ' ' || xmin FROM types
+    UNION ALL SELECT 'e' || oid || ' ' || xmin FROM pg_enum WHERE enumtypid = ANY (ARRAY(SELECT oid FROM types))
+    UNION ALL SELECT 'p' || oid || ' ' || xmin FROM pg_proc
+              WHERE oid = ANY (ARRAY(SELECT objid FROM held WHERE classid = 'pg_proc'::regclass))
+    UNION ALL SELECT 'o' || oid || ' ' || xmin FROM pg_operator
+              WHERE oid = ANY (ARRAY(SELECT objid FROM held WHERE classid = 'pg_operator'::regclass))
+    UNION ALL SELECT 'x' || oid || ' ' || xmin FROM pg_statistic_ext
+              WHERE oid = ANY (ARRAY(SELECT objid FROM held WHERE classid = 'pg_statistic_ext'::regclass))
 )
 SELECT md5(string_agg(part, ',' ORDER BY part)) FROM parts;
 
@@ -144,6 +169,10 @@ SELECT r.rolname::text AS role,
 FROM pg_roles r
 WHERE starts_with(r.rolname, %(prefix)s)
 ORDER BY 1;
+
+-- name: present
+-- Which of these roles there are.
+SELECT rolname::text AS role FROM pg_roles WHERE rolname = ANY(%(roles)s::name[]) ORDER BY 1;
 
 -- name: visitors
 -- The roles of psql's visits to a tenant, and whether the session that made each is still there.
@@ -231,7 +260,9 @@ LIMIT 3;
 -- Indexes of a schema that a CREATE INDEX CONCURRENTLY has left unfinished.
 SELECT c.relname::text AS name
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-WHERE c.relnamespace = %(schema)s::regnamespace AND NOT i.indisvalid AND c.relkind = 'i'
+WHERE i.indrelid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass
+                              AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace))
+  AND NOT i.indisvalid AND c.relkind = 'i'
 ORDER BY 1;
 
 -- name: scratch
