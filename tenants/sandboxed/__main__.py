@@ -16,6 +16,8 @@ import random
 import sys
 import time
 import traceback
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from psycopg import sql
-from sqlalchemy import Connection, Dialect, create_engine, event
+from sqlalchemy import Connection, Dialect, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
@@ -59,9 +61,30 @@ def main() -> int:
     request: Request = json.loads(sys.stdin.buffer.readline())
     sys.path[:0] = request["path"]
     if request["do"] == "serve":
+        _prepare()
         loaded = _load(request)
         return serve(request["control"], lambda asked: _do(asked, loaded))
     return _do(request, None)
+
+
+def _prepare() -> None:
+    """What takes its time at first and is the same for all requests: SQLAlchemy's dialect, and OpenSSL, with which
+    libpq answers when it is asked for a password."""
+    _engine()
+    with suppress(psycopg.Error):
+        psycopg.pq.PGconn.connect_start(b"host=/").encrypt_password(b"", b"", b"scram-sha-256")
+
+
+@cache
+def _engine() -> Engine:
+    """SQLAlchemy's engine, which a fork of the one that serves has already. It does not connect by itself."""
+    return create_engine("postgresql+psycopg://", poolclass=NullPool)
+
+
+def _engine_for(request: Request) -> Engine:
+    """The same, and its connections are sessions for this request. To be called once in a process."""
+    event.listen(_engine(), "do_connect", lambda *_: _session(request))
+    return _engine()
 
 
 def _load(request: Request) -> ScriptDirectory | None:
@@ -130,15 +153,14 @@ def _compare(request: Request, report: Report) -> None:
     from tenants.sandboxed import autogenerate
 
     models = autogenerate.load(request["models"])
-    engine = create_engine("postgresql+psycopg://", creator=lambda: _session(request), poolclass=NullPool)
-    with engine.connect() as connection:
+    with _engine_for(request).connect() as connection:
         autogenerate.compare(connection, models, report)
 
 
 def _migrate(request: Request, report: Report, loaded: ScriptDirectory | None) -> None:
     """Upgrade or downgrade to the target in one transaction. When a lock is not to be had, all of it is rolled back and
     tried again, with growing pauses, until `lock_seconds` have passed: the app never waits behind us for long."""
-    engine = create_engine("postgresql+psycopg://", creator=lambda: _session(request), poolclass=NullPool)
+    engine = _engine_for(request)
     event.listen(engine, "do_execute_no_params", sqlscripts.copy)
     _find_by_index(engine.dialect, request["schema"])
     give_up = time.monotonic() + request["lock_seconds"]
