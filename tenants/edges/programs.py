@@ -146,17 +146,21 @@ def _widen(process: subprocess.Popen[bytes]) -> None:
                 fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIECE)
 
 
-def through(process: subprocess.Popen[bytes], pieces: Iterable[bytes]) -> Iterator[bytes]:
+def through(process: subprocess.Popen[bytes], pieces: Iterable[bytes], *, whole: bool = True) -> Iterator[bytes]:
     """Feed `pieces` to the program and yield what it makes of them, both at the same time. What goes wrong with the
-    pieces is raised here; a program that wants no more of them is not."""
+    pieces is raised here; a program that wants no more of them is not: all are gone through, if they are to be seen
+    as a `whole`."""
     assert process.stdin and process.stdout
     pipe, problem = process.stdin, list[BaseException]()
 
     def feed() -> None:
         try:
             for piece in pieces:
-                with suppress(BrokenPipeError):  # it stops reading, we read on: all of them are to be seen
+                try:
                     pipe.write(piece)
+                except BrokenPipeError:
+                    if not whole:
+                        break
         except BaseException as error:  # noqa: BLE001  # raised again below, in the thread that asked
             problem.append(error)
             process.kill()

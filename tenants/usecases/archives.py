@@ -9,7 +9,7 @@ import re
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -141,7 +141,9 @@ def read_back(store: Store, manifest: Manifest, tell: Tell) -> None:
         )
 
 
-def dumping(client: Programs, url: DatabaseUrl, schema: str, *, tables: Sequence[str] = ()) -> Iterator[bytes]:
+def dumping(
+    client: Programs, url: DatabaseUrl, schema: str, *, tables: Sequence[str] = ()
+) -> Generator[bytes, None, None]:
     """An archive of the schema, or of those tables in it, as it is now. Nothing is stored. Raises ProgramError."""
     which = [f"--table={quoted(schema)}.{quoted(table)}" for table in tables] or [f"--schema={quoted(schema)}"]
     with tempfile.TemporaryFile() as complaints:
@@ -166,7 +168,7 @@ def contents(client: Programs, what: str, pieces: Iterable[bytes]) -> Tally:
     return text
 
 
-def archive(store: Store, manifest: Manifest, identity: Path | None) -> Iterator[bytes]:
+def archive(store: Store, manifest: Manifest, identity: Path | None) -> Generator[bytes, None, None]:
     """The snapshot's archive as pg_restore takes it, opened, decompressed and compared with the manifest as it passes.
 
     Raises SnapshotError at the latest before the last piece is handed out, if a byte is not what it was; WrongIdentity

@@ -139,17 +139,17 @@ def copied(
         else scratch.database(access, name, extensions, needs=held * scratch.ROOM) as copy,
     ):
         if manifest is not None and (not manifest.recipients or identity is not None):
-            pieces = archives.archive(require_store(access.settings), manifest, identity)
+            source = archives.archive(require_store(access.settings), manifest, identity)
         else:
-            pieces = archives.dumping(client, reading, name)
-        pieces = watched(pieces, tell, name, "rehearse", "copied", manifest.raw_size if manifest else None)
+            source = archives.dumping(client, reading, name)
+        pieces = watched(source, tell, name, "rehearse", "copied", manifest.raw_size if manifest else None)
         options = ["--no-owner", "--no-acl"]
         try:
             try:
                 archives.replay(client, pieces, copy, access.me.version, options=options, seconds=timeout)
             except WrongIdentity:  # as where there is none at all: what is there now does as well
-                pieces = archives.dumping(client, reading, name)
-                archives.replay(client, pieces, copy, access.me.version, options=options, seconds=timeout)
+                source = archives.dumping(client, reading, name)
+                archives.replay(client, source, copy, access.me.version, options=options, seconds=timeout)
         except ProgramError as error:
             raise SnapshotError(
                 f"no copy of {name} could be made to rehearse on: {error.message}",

@@ -13,10 +13,11 @@ import re
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Literal
 
 from tenants.core.errors import NoSnapshot, ProgramError, Refused, SnapshotError, TenantsError
@@ -25,7 +26,7 @@ from tenants.core.manifest import Manifest
 from tenants.core.names import aside_name, check_name, printable, quoted
 from tenants.core.near import likest
 from tenants.core.settings import DatabaseUrl
-from tenants.core.units import seconds
+from tenants.core.units import seconds, size
 from tenants.edges import catalog, postgres, programs, records
 from tenants.edges.catalog import Entry
 from tenants.edges.postgres import compose, literal
@@ -35,6 +36,8 @@ from tenants.edges.store import Store, require_store
 from tenants.usecases import archives, audit, locks, provision, snapshots
 from tenants.usecases.access import Access
 
+_LONGEST_LIST = 128 << 20
+"""Bytes at the beginning of an archive that say what it holds: as much as some hundred thousand objects take."""
 REPLACED = ("restore", "undo")
 """Snapshots of what one of these has replaced are not what is meant by the newest."""
 
@@ -60,8 +63,9 @@ class Source:
 
     what: str
     """In words, for those who watch: `snapshot 20261124T030000Z-k3f9ab`."""
-    pieces: Callable[[], Iterator[bytes]]
-    """An archive that holds the schema under the tenant's name. It is read twice, and raises where it is not sound."""
+    pieces: Callable[[], Generator[bytes, None, None]]
+    """An archive that holds the schema under the tenant's name: a reading of it, which raises where it is not sound,
+    before its last piece."""
     heads: tuple[str, ...]
     snapshot: str | None = None
     grantees: tuple[str, ...] = ()
@@ -153,8 +157,9 @@ def put_back(
             " that would go on into what a restore sets aside",
             next=f"when the app has its own URL: tenants adopt {name} --finish   (or: tenants adopt {name} --undo)",
         )
-    tell(Event(name, "restore", f"checking {source.what}: {source.revision}"))
-    listing = _listing(client, source, name, tell)
+    tell(Event(name, "restore", f"{source.what}: {source.revision}"))
+    with closing(source.pieces()) as pieces:  # what cannot be read at all is told before anything is done
+        next(pieces, None)
     before = postgres.schemas(access.connection, [name])[0]
     held = bool(before["exists"] and not before["empty"])
     heads_before = access.observe([entry])[0].current
@@ -169,7 +174,7 @@ def put_back(
         aside = free_aside(access, name)
         catalog.allow_swap(access.connection, url.user, name, aside)
         try:
-            _replay(client, name, source, listing, url, access, tell)
+            _replay(client, name, source, url, access, tell)
         except ProgramError as error:
             postgres.end_sessions(access.connection, [url.user])  # one that is left may be committing yet
             if not catalog.swap_allowed(access.connection, url.user):
@@ -251,39 +256,52 @@ def free_aside(access: Access, name: str) -> str:
     return aside
 
 
-def _listing(client: Programs, source: Source, name: str, tell: Tell) -> bytes:
-    """Read all of the archive once, and make the list of what to restore: all but the schema itself, which the swap
-    makes. Raises SnapshotError."""
+def _listing(client: Programs, source: Source, name: str, pieces: Iterator[bytes]) -> tuple[list[bytes], bytes]:
+    """The list of what to restore: all but the schema itself, which the swap makes. It stands at the beginning of the
+    archive; comes with the pieces that were taken for it. Raises SnapshotError."""
+    taken, held = list[bytes](), 0
+
+    def beginning() -> Iterator[bytes]:
+        nonlocal held
+        for piece in pieces:
+            taken.append(piece)
+            held += len(piece)
+            if held > _LONGEST_LIST:
+                raise SnapshotError(
+                    f"the list of what {source.what} holds is longer than {size(_LONGEST_LIST)}",
+                    next=f"restore it by hand: tenants fetch {name}, then pg_restore",
+                )
+            yield piece
+
     with (
         tempfile.TemporaryFile() as complaints,
         programs.start(client, "pg_restore", "--list", stdin=subprocess.PIPE, stderr=complaints) as process,
     ):
-        pieces = watched(source.pieces(), tell, name, "restore", "checked", source.size)
-        lines = b"".join(programs.through(process, pieces)).splitlines(keepends=True)
+        lines = b"".join(programs.through(process, beginning(), whole=False)).splitlines(keepends=True)
         if process.wait() != 0:
             complaints.seek(0)
             raise SnapshotError(
                 f"pg_restore cannot read {source.what}: {programs.complaint(complaints.read())}",
                 next=f"take another one: tenants snapshots {name}",
             )
-    return b"".join(line for line in lines if not re.match(rb"\d+; \d+ \d+ SCHEMA ", line))
+    return taken, b"".join(line for line in lines if not re.match(rb"\d+; \d+ \d+ SCHEMA ", line))
 
 
-def _replay(
-    client: Programs, name: str, source: Source, listing: bytes, url: DatabaseUrl, access: Access, tell: Tell
-) -> None:
+def _replay(client: Programs, name: str, source: Source, url: DatabaseUrl, access: Access, tell: Tell) -> None:
     """pg_restore turns the archive into SQL, psql runs it as one transaction, and is told to commit only when all of
-    the archive has matched its digest."""
+    the archive has matched its digest. It is read once: what the list was made of is what is replayed."""
     missing = _missing_roles(access, source.grantees)
     if missing:
         words = f"all grants and revocations are left out: {', '.join(missing)} do not exist"
         tell(Event(name, "restore", words))
+    pieces = source.pieces()
+    taken, listing = _listing(client, source, name, pieces)
     with _in_memory(listing) as descriptor:
         options = ["--no-owner", f"--use-list=/dev/fd/{descriptor}", *(["--no-acl"] if missing else [])]
         try:
             archives.replay(
                 client,
-                watched(source.pieces(), tell, name, "restore", "put back", source.size),
+                watched(chain(taken, pieces), tell, name, "restore", "put back", source.size),
                 url,
                 access.me.version,
                 options=options,

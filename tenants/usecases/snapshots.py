@@ -177,8 +177,8 @@ def _stored(
             if sealed:  # the server cannot look into it
                 archives.read_back(store, manifest, tell)
             else:
-                pieces = archives.archive(store, manifest, None)
-                pieces = watched(pieces, tell, manifest.tenant, "snapshot", "read back", manifest.raw_size)
+                stored = archives.archive(store, manifest, None)
+                pieces = watched(stored, tell, manifest.tenant, "snapshot", "read back", manifest.raw_size)
                 found = archives.contents(client, manifest.archive or "", pieces).digest()
                 if found != content:
                     raise SnapshotError(f"{store.place(manifest.key)} holds something else than its manifest says")

@@ -47,7 +47,7 @@ def test_a_terminal_shows_how_far_it_is_and_keeps_the_lines_of_a_log(orchard: Pl
     orchard.database.sql("DELETE FROM fruits.items")
     seen = shown(orchard, "restore", "fruits", columns=60)
     assert seen.code == 0, seen.raw
-    assert "fruits   restore   checked" in seen.raw and re.search(r"put back \d\.\d MB of \d\.\d MB", seen.raw)
+    assert re.search(r"put back \d\.\d MB of \d\.\d MB", seen.raw)
     assert re.search(r"Undo: tenants restore fruits \S+$", "\n".join(seen.lines), re.MULTILINE)
     assert "put back" not in "\n".join(seen.lines)
 
