@@ -19,7 +19,7 @@ from tenants.core.settings import DatabaseUrl
 from tenants.core.units import counted, seconds
 from tenants.edges import catalog, postgres, sandbox
 from tenants.edges.projectcode import Ran
-from tenants.usecases import compatibility, fleet, glance, planning, provision, rehearse, revisions, tidy
+from tenants.usecases import compatibility, fleet, glance, planning, provision, rehearse, revisions, snapshots, tidy
 from tenants.usecases.access import Access
 from tenants.usecases.pipeline import Pipeline
 from tenants.usecases.waits import Waits
@@ -115,6 +115,8 @@ class _Deploy(Pipeline):
     @contextmanager
     def _prepared(self) -> Iterator[None]:
         with revisions.loaded(self.access, self.folder) as self.access:
+            if self._takes_snapshot:  # boto3 takes as long to be read as the revisions do
+                snapshots.prepare(self.access)
             yield
 
     def _left(self) -> str:

@@ -98,7 +98,7 @@ class Pipeline:
         self._begin()
         with access.acting_as(name) as url:
             manifest = None
-            if not self.plan.empty and not self.options.no_snapshot:
+            if self._takes_snapshot:
                 with self._stage("snapshot"):
                     manifest = self._snapshot(url)
             if self.options.rehearse and self._can_rehearse(manifest):
@@ -114,6 +114,10 @@ class Pipeline:
                 snapshots.say_alive(access, url, access.entry(name), self.tell)
         if self.mend and not access.own:  # grants for the app's own role and for readers, on what is new
             audit.mend(access, name)
+
+    @property
+    def _takes_snapshot(self) -> bool:
+        return not self.plan.empty and not self.options.no_snapshot
 
     @contextmanager
     def _stage(self, stage: Stage) -> Iterator[None]:

@@ -12,7 +12,7 @@ from typing import IO
 
 from tenants import __version__
 from tenants.core import manifest as manifests
-from tenants.core.errors import NoSnapshot, SnapshotError, StorageError, Unreadable
+from tenants.core.errors import NoSnapshot, SnapshotError, StorageError, TenantsError, Unreadable
 from tenants.core.events import Event, Tell, watched
 from tenants.core.manifest import Manifest
 from tenants.core.names import quoted
@@ -49,7 +49,7 @@ def take(
     store = require_store(access.settings)
     client = programs.find(os.environ.get("PATH", ""), access.me.version // 10000)
     server = catalog.server(access.connection)
-    _clear_unfinished(store, server, entry.name)
+    known = _clear_unfinished(store, server, entry.name)
     created = datetime.now(UTC)
     id_ = manifests.new_id(created, catalog.token())
     with postgres.connect(url, "tenants snapshot") as connection:
@@ -90,7 +90,7 @@ def take(
         return _stored(client, store, manifest, unless, reading, without, tell, expected)
 
     with access.dumping(entry.name, url) if schema is None else nullcontext(url) as reading:
-        last = _last(access, store, manifest)
+        last = _last(access, store, manifest, known)
         expected = last.raw_size if last else _guess(access, schema or entry.name)
         try:
             manifest, content = store_it(reading, last)
@@ -110,6 +110,13 @@ def take(
         words = f"unchanged since {manifest.archive}, which is in {access.settings.store}"
     tell(Event(entry.name, "snapshot", f"{id_}: {words} in {took}, read back"))
     return manifest
+
+
+def prepare(access: Access) -> None:
+    """Read what a snapshot needs of this machine, where there is a moment for it. What is missing `take` tells."""
+    with suppress(TenantsError):
+        open_store(access.settings)
+        programs.find(os.environ.get("PATH", ""), access.me.version // 10000)
 
 
 def say_alive(access: Access, url: DatabaseUrl, entry: Entry, tell: Tell) -> None:
@@ -209,11 +216,14 @@ def _take_back(store: Store, key: str) -> None:
         store.delete(key)
 
 
-def _last(access: Access, store: Store, coming: Manifest) -> Manifest | None:
-    """The last snapshot of the tenant, if it can be read and is for the same recipients: its archive may do for the one
-    that is coming. Of one that is encrypted the catalog alone knows the digest of what is in it."""
+def _last(access: Access, store: Store, coming: Manifest, known: Sequence[str]) -> Manifest | None:
+    """The last of the snapshots that are `known` of the tenant, if it can be read and is for the same recipients: its
+    archive may do for the one that is coming. Of one that is encrypted the catalog alone knows the digest of what is in
+    it."""
+    if not known:
+        return None
     try:
-        last = find(store, coming.server, coming.tenant, elsewhere=False)
+        last = read(store, coming.server, coming.tenant, known[-1])
     except SnapshotError:
         return None
     if last.recipients != coming.recipients:
@@ -223,23 +233,25 @@ def _last(access: Access, store: Store, coming: Manifest) -> Manifest | None:
     return replace(last, content_sha256=catalog.content_of(access.connection, last.tenant, last.id))
 
 
-def _clear_unfinished(store: Store, server: str, tenant: str) -> None:
+def _clear_unfinished(store: Store, server: str, tenant: str) -> list[str]:
     """What killed runs have left: uploads without an end, archives that no manifest names. Under the tenant's lock
-    nobody else is at work there. Where a manifest cannot be read, it may name any of them, and all stay."""
+    nobody else is at work there. Where a manifest cannot be read, it may name any of them, and all stay. Returns the
+    snapshots that there are, the oldest first."""
     prefix = manifests.tenant_prefix(server, tenant)
     store.abort_unfinished(prefix)
     keys = [found.key for found in store.objects(prefix)]
     complete = {key.removesuffix(".json") for key in keys if key.endswith(".json")}
     kinds = (manifests.ARCHIVE, manifests.SEALED)
     orphans = {key for key in keys if key.endswith(kinds)} - {name + kind for name in complete for kind in kinds}
-    if not orphans:
-        return
-    try:
-        orphans -= {read(store, server, tenant, id_).key for id_ in map(manifests.id_of_key, keys) if id_}
-    except SnapshotError:
-        return
+    known = sorted(filter(None, map(manifests.id_of_key, keys)))
+    if orphans:
+        try:
+            orphans -= {read(store, server, tenant, id_).key for id_ in known}
+        except SnapshotError:
+            return known
     for key in orphans:
         _take_back(store, key)  # a locked bucket keeps it
+    return known
 
 
 def _servers(store: Store, own: str | None) -> list[str]:

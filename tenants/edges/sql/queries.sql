@@ -414,19 +414,26 @@ SELECT json_build_object(
     'version', (SELECT version FROM tenants.catalog),
     'count', (SELECT count(*) FROM tenants.tenants),
     'left', EXISTS (SELECT FROM pg_roles WHERE rolname ~ '~(deploy|scratch)~'));
-SELECT json_build_object(
-    'name', t.name, 'project', t.project, 'suspended', t.suspended_at IS NOT NULL, 'versioned', s.versioned,
-    'sound', s.exists AND s.owner = t.name AND s.version_fault IS NULL,
-    'last', CASE WHEN l.tenant IS NOT NULL THEN row_to_json(l) END,
-    'ran', (SELECT json_agg(json_build_array(from_heads, applied) ORDER BY recorded_at) FROM tenants.deploys
-            WHERE :order AND tenant = t.name AND cardinality(applied) > 0))
-FROM tenants.tenants t JOIN (schemas) s ON s.name = t.name LEFT JOIN (last_good) l ON l.tenant = t.name ORDER BY t.name;
-SELECT 'BEGIN READ ONLY; SET LOCAL row_security = off; SET LOCAL lock_timeout = MILLISECONDS; ' || string_agg(format(
-           'COPY (SELECT %L, ''begin'') TO STDOUT; COPY %I.alembic_version (version_num) TO STDOUT', s.name, s.name),
-           '; ' ORDER BY s.name) || '; COPY (SELECT '''', ''end'') TO STDOUT; COMMIT'
-FROM (SELECT *, row_number() OVER (ORDER BY name) / 250 AS batch FROM (schemas) found
-      WHERE versioned AND version_fault IS NULL) s
-GROUP BY batch ORDER BY batch \gexec
+WITH seen AS MATERIALIZED (schemas), lines AS (
+    SELECT t.name, json_build_object(
+        'name', t.name, 'project', t.project, 'suspended', t.suspended_at IS NOT NULL, 'versioned', s.versioned,
+        'sound', s.exists AND s.owner = t.name AND s.version_fault IS NULL,
+        'last', CASE WHEN l.tenant IS NOT NULL THEN row_to_json(l) END,
+        'ran', (SELECT json_agg(json_build_array(from_heads, applied) ORDER BY recorded_at) FROM tenants.deploys
+                WHERE :order AND tenant = t.name AND cardinality(applied) > 0))::text AS line
+    FROM tenants.tenants t JOIN seen s ON s.name = t.name LEFT JOIN (last_good) l ON l.tenant = t.name
+), batches AS (
+    SELECT batch, 'BEGIN READ ONLY; SET LOCAL row_security = off; SET LOCAL lock_timeout = MILLISECONDS; ' || string_agg(
+        format('COPY (SELECT %L, ''begin'') TO STDOUT; COPY %I.alembic_version (version_num) TO STDOUT', name, name),
+        '; ' ORDER BY name) || '; COPY (SELECT '''', ''end'') TO STDOUT; COMMIT' AS copies
+    FROM (SELECT name, row_number() OVER (ORDER BY name) / 250 AS batch FROM seen
+          WHERE versioned AND version_fault IS NULL) s
+    GROUP BY batch
+)
+SELECT coalesce((SELECT string_agg(line, E'\n' ORDER BY name) FROM lines), '') AS lines,
+       coalesce((SELECT json_agg(copies ORDER BY batch) FROM batches), '[]') AS copies \gset
+SELECT :'lines';
+SELECT json_array_elements_text(:'copies') \gexec
 
 -- name: trusting_rules
 -- Lines of pg_hba.conf that let somebody in over a network without a password. A superuser may read them.

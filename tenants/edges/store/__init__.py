@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Protocol
 
 from tenants.core.errors import SettingsError
@@ -61,7 +63,13 @@ def open_store(settings: Settings) -> Store | None:
 
 
 def at(target: StoreUrl) -> Store:
-    """The store of that place. It is not asked anything yet."""
+    """The store of that place. It is not asked anything yet. A process keeps its own, and the connections with it."""
+    variables = ((name, value) for name, value in os.environ.items() if name.startswith("AWS_"))
+    return _at(target, os.getpid(), *sorted(variables))
+
+
+@lru_cache(maxsize=8)
+def _at(target: StoreUrl, *_: object) -> Store:
     if target.scheme == "file":
         from tenants.edges.store.folder import Folder
 
