@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,6 +26,8 @@ from benchmarks import backups, objects, observation, town
 from benchmarks.town import COLUMN, TABLE, Project
 from benchmarks.turns import Bench, Row, Wanted, Way, in_turn, timed
 
+DBMATE = shutil.which("dbmate")
+"""Where it is to be had: `go install github.com/amacneil/dbmate/v2@latest`."""
 SETTINGS = ["autovacuum=on", "log_statement=none", "shared_buffers=256MB", "max_wal_size=2GB", "min_wal_size=1GB"]
 SETTINGS += ["fsync=on", "max_connections=100"]
 
@@ -52,42 +55,58 @@ class Deploys(Bench):
             url = fifty.login("fifty-1")
             projects = [one, fifty, long, town_, city]
             ways: list[Way] = [lambda p=p: p.does("deploy") for p in projects]  # type: ignore[misc]
-            got = in_turn(self.wanted.times, *ways, lambda: fifty.alembic(url))
+            ways.append(lambda: fifty.alembic(url))
+            if DBMATE:
+                fifty.write_for_dbmate(self.wanted.revisions)
+                fifty.database.sql("CREATE SCHEMA dbmate")
+                ways.append(lambda: fifty.dbmate(DBMATE, "dbmate"))
+            got = in_turn(self.wanted.times, *ways)
             for project in projects:
-                assert project.run("deploy").err.count("up to date") == 1, "there was something to do"
-        first, plain, lengthy, several, all_, alembic = got
+                said = project.run("deploy").err
+                assert "up to date" in said and "pending" not in said, "there was something to do"
+        first, plain, lengthy, several, all_, alembic, *dbmate = got
         count = self.wanted.revisions
         yield Row(f"nothing pending, {count} revisions", "`alembic upgrade head`", plain, alembic, "0.30 ×")
+        for took in dbmate:
+            yield Row(f"nothing pending, {count} revisions", "`dbmate up`", plain, took, "–")
         yield Row(f"nothing pending, {count * 10} revisions", "ours with 1", lengthy, first, "1.15 ×")
         yield Row(f"nothing pending, {many:,} tenants", "ours for 1", several, plain, "1.3 ×")
         yield Row(f"nothing pending, {large:,} tenants", "ours for 1", all_, plain, "2 ×")
 
     def fleets(self) -> Iterator[Row]:
+        """All databases stay until the end: ext4 takes longer to make a file where many were removed just now."""
         many, sample = self.wanted.tenants, self.wanted.sample
-        ours, psql, api, columns, loop = [], [], [], [], []
-        for n in range(self.wanted.times):
-            with town.project(self.server, self.folder, f"ours{n}") as one:
+        ours, psql, api, columns, loop, api_columns, dbmate = [], [], [], [], [], [], []
+        with ExitStack() as stack:
+
+            def made(name: str, tenants: int) -> Project:
+                one = stack.enter_context(town.project(self.server, self.folder, name))
                 one.write(20, TABLE)
-                one.settle(many, migrated=False)
+                one.settle(tenants, migrated=False)
+                return one
+
+            for n in range(self.wanted.times):
+                one, other, third = (made(f"{name}{n}", many) for name in ("ours", "psql", "api"))
                 ours.append(timed(one.does, "deploy", "--no-snapshot"))
-                one.write(19, COLUMN)
-                urls = [one.url_as(name) for name in one.tenants_[:sample]]
-                loop.append(sum(timed(one.alembic, url) for url in urls) / sample * many)
-                columns.append(timed(one.does, "deploy", "--no-snapshot") / (many - sample) * many)
-            with town.project(self.server, self.folder, f"psql{n}") as other:
-                other.write(20, TABLE)
-                other.settle(many, migrated=False)
-                file = other.same_sql(other.tenants_)
-                psql.append(timed(other.psql, file))
-            with town.project(self.server, self.folder, f"api{n}") as third:
-                third.write(20, TABLE)
-                third.settle(many, migrated=False)
+                psql.append(timed(other.psql, other.same_sql(other.tenants_)))
                 api.append(timed(third.alembic_loop, third.tenants_))
+                one.write(19, COLUMN)
+                third.write(19, COLUMN)
+                loop.append(sum(timed(one.alembic, one.url_as(name)) for name in one.tenants_[:sample]) / sample * many)
+                columns.append(timed(one.does, "deploy", "--no-snapshot") / (many - sample) * many)
+                api_columns.append(timed(third.alembic_loop, third.tenants_))
+                if DBMATE:
+                    fourth = made(f"mate{n}", sample)
+                    fourth.write_for_dbmate(20)
+                    dbmate.append(sum(timed(fourth.dbmate, DBMATE, name) for name in fourth.tenants_) / sample * many)
         what = f"20 revisions, a table and an index each, on {many} tenants, no snapshots"
         yield Row(what, "psql with the same SQL", median(ours), median(psql), "1.25 ×")
         yield Row(what, "Alembic's API in a loop", median(ours), median(api), "–")
+        if dbmate:
+            yield Row(what, f"shell loop of `dbmate` ({sample} sampled)", median(ours), median(dbmate), "–")
         what = f"19 ADD COLUMN on {many} tenants, no snapshots"
         yield Row(what, f"shell loop of `alembic` ({sample} sampled)", median(columns), median(loop), "0.05 ×")
+        yield Row(what, "Alembic's API in a loop", median(columns), median(api_columns), "–")
 
     def one_revision(self) -> Iterator[Row]:
         """Each run has its own revision: it cannot be run twice."""

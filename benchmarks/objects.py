@@ -9,7 +9,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import formatdate
 from hashlib import md5
@@ -119,7 +119,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("ETag", '"-"')
         self.end_headers()
         if self.command == "GET":
-            with self.place.open("rb") as file:
+            with self.place.open("rb") as file, suppress(ConnectionError):  # somebody has read enough
                 shutil.copyfileobj(file, self.wfile, PIECE)
         return None
 

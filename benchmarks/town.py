@@ -26,6 +26,13 @@ op.create_table("t{n}", sa.Column("id", sa.BigInteger, primary_key=True), sa.Col
 op.create_index("t{n}_name", "t{n}", ["name"])
 """
 COLUMN = 'op.add_column("t1", sa.Column("c{n}", sa.Text))'
+DBMATE = """
+-- migrate:up
+CREATE TABLE t{n} (id bigserial PRIMARY KEY, name text);
+CREATE INDEX t{n}_name ON t{n} (name);
+-- migrate:down
+DROP TABLE t{n};
+"""
 MANY = """
 DO $$
 DECLARE name text;
@@ -122,6 +129,15 @@ class Project(Place):
 
     def alembic(self, url: str) -> None:
         call([ALEMBIC, "-x", "project=fruits", "upgrade", "head"], self.folder, DATABASE_URL=url)
+
+    def write_for_dbmate(self, count: int) -> None:
+        (self.folder / "dbmate").mkdir()
+        for n in range(1, count + 1):
+            (self.folder / "dbmate" / f"{n:04}_step.sql").write_text(DBMATE.replace("{n}", str(n)))
+
+    def dbmate(self, program: str, tenant: str) -> None:
+        url = f"{self.database.url}?sslmode=disable&search_path={tenant}"
+        call([program, "--no-dump-schema", "--migrations-dir=dbmate", f"--url={url}", "up"], self.folder)
 
     def psql(self, file: Path) -> None:
         command = [str(wheel_binaries() / "psql"), "-Xq", "-v", "ON_ERROR_STOP=1", "-f", str(file), self.database.url]

@@ -341,17 +341,20 @@ def poll(ready: Callable[[], bool], *, seconds: float, what: str) -> None:
         pause = min(pause * 1.5, 0.1)
 
 
-def end_sessions(connection: Connection, roles: Sequence[str], *, seconds: float = 30) -> None:
-    """End all sessions of the roles and return when they are gone. Raises TenantsError if they are not."""
+def end_sessions(connection: Connection, roles: Sequence[str], *, seconds: float = 30) -> int:
+    """End all sessions of the roles and return when they are gone. Returns how many there were. Raises TenantsError if
+    they are not."""
     names = list(roles)
-    if not names or not scalar(connection, "sessions", roles=names):
-        return
+    found = int(scalar(connection, "sessions", roles=names)) if names else 0
+    if not found:
+        return 0
     scalar(connection, "end_sessions", roles=names)
     poll(
         lambda: not scalar(connection, "sessions", roles=names),
         seconds=seconds,
         what=f"sessions of {', '.join(names)} do not end",
     )
+    return found
 
 
 def free_disk(connection: Connection) -> int | None:

@@ -235,10 +235,8 @@ def _drop_invalid(connection: psycopg.Connection[Any], schema: str, report: Repo
           AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conindid = c.oid)
           AND NOT EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.relation = i.indrelid
                           AND l.mode = 'ShareUpdateExclusiveLock' AND l.pid <> pg_catalog.pg_backend_pid())"""
-    names = [name for (name,) in connection.execute(query, [schema]).fetchall()]
-    connection.rollback()
     connection.autocommit = True
-    for name in names:
+    for (name,) in connection.execute(query, [schema]).fetchall():
         connection.execute("SET lock_timeout = 0")  # nobody queues up behind it
         connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(schema, name)))
         report({"event": "dropped", "index": name})

@@ -52,7 +52,7 @@ def look(access: Access, plan: Plan, folder: Path, policy: Policy | None, text: 
                 next=squawk.HOW_TO_GET_IT,
             )
         return None
-    key = (folder, plan.current, plan.target)
+    key = _way(plan, folder)
     why: str | None = None
     if text is None and key in _found:
         return _found[key]
@@ -63,9 +63,18 @@ def look(access: Access, plan: Plan, folder: Path, policy: Policy | None, text: 
         except Refused as error:  # project code cannot run here at all
             text, why = "", error.message
     found = _judge(access, plan, text, why, program)
-    if all(finding.rule for finding in found):
-        _found[key] = found
+    learn(plan, found, folder)
     return found
+
+
+def learn(plan: Plan, found: Findings, folder: Path) -> None:
+    """Keep what was found on the way of a tenant, for others with the same. What could not be looked at is not kept."""
+    if not plan.empty and all(finding.rule for finding in found):
+        _found[_way(plan, folder)] = found
+
+
+def _way(plan: Plan, folder: Path) -> tuple[Path, tuple[str, ...], str | None]:
+    return (folder, plan.current, plan.target)
 
 
 def _judge(access: Access, plan: Plan, text: str, why: str | None, program: Path) -> Findings:

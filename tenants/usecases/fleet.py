@@ -8,11 +8,13 @@ failed as may fail, no further one is begun. Whoever runs the deploy again goes 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tenants.core.compatibility import Finding
 from tenants.core.errors import TenantsError
 from tenants.core.events import Event, Tell
 from tenants.core.plan import Plan
@@ -21,7 +23,7 @@ from tenants.core.settings import Settings
 from tenants.core.units import counted
 from tenants.edges import postgres, workers
 from tenants.edges.workers import Gone, Pipe
-from tenants.usecases import audit, revisions
+from tenants.usecases import audit, compatibility, revisions
 from tenants.usecases.access import Access, open_access
 
 MOST = 4
@@ -30,6 +32,8 @@ FEW = 4
 """Pending tenants of one project, below which they go one after the other, if nobody has said otherwise."""
 MANY = 10
 """Above which not every stage of each is told."""
+_PAUSE = 0.2
+"""Seconds between two lines on where one of many tenants is, which the next one replaces."""
 AT_ONCE = 50
 """Tenants whose grants are looked after together: the rules of the audit take as long for one."""
 
@@ -61,14 +65,26 @@ def deploy(
     tell(Event(first.project, "plan", words if count > 1 else words.partition(",")[0]))
     if fleet.goes_on:
         with workers.crew(count, _work(access.settings, folder, options, run)) as pipes:
-            fleet.hand_out(pipes[:1], [first], aloud=True)
-            fleet.hand_out(pipes, rest, aloud=len(plans) <= MANY)
+            fleet.hand_out(pipes[:1], [_Order(first, aloud=True)])
+            found = fleet.found(first)
+            fleet.hand_out(pipes, [_Order(plan, aloud=len(plans) <= MANY, found=found) for plan in rest])
         fleet.mend()
     for plan in plans:
         if plan.tenant not in fleet.results:
             why = f"not tried, because {failed[-1]} failed"
             fleet.results[plan.tenant] = DeployResult(plan.tenant, plan.start, plan.start, outcome="skipped", why=why)
     return fleet.results
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What a worker is told to do."""
+
+    plan: Plan
+    aloud: bool
+    """Whether every stage is to be told."""
+    found: tuple[Plan, tuple[Finding, ...]] | None = None
+    """What the old release may not live with on the way of another tenant, which may be this one's."""
 
 
 @dataclass
@@ -85,18 +101,27 @@ class _Fleet:
     def goes_on(self) -> bool:
         return len(self.failed) < self.options.max_failures
 
-    def hand_out(self, pipes: Sequence[Pipe], plans: Sequence[Plan], *, aloud: bool) -> None:
+    def found(self, plan: Plan) -> tuple[Plan, tuple[Finding, ...]] | None:
+        """What was found on the way of a tenant that has gone it."""
+        result = self.results.get(plan.tenant)
+        return (
+            (plan, result.incompatible)
+            if result and result.outcome == "migrated" and result.incompatible is not None
+            else None
+        )
+
+    def hand_out(self, pipes: Sequence[Pipe], orders: Sequence[_Order]) -> None:
         """Hand them out, one to each worker that has nothing to do, and wait until all have ended that were begun."""
-        todo, at_work = list(reversed(plans)), dict[Pipe, Plan]()
+        todo, at_work = list(reversed(orders)), dict[Pipe, Plan]()
         idle = list(pipes)
         while True:
             while todo and idle and self.goes_on:
-                pipe, plan = idle.pop(), todo.pop()
+                pipe, order = idle.pop(), todo.pop()
                 try:
-                    pipe.send(plan)
-                    at_work[pipe] = plan
+                    pipe.send(order)
+                    at_work[pipe] = order.plan
                 except Gone as ending:
-                    self._ended(plan, _lost(plan, ending))
+                    self._ended(order.plan, _lost(order.plan, ending))
             if not at_work:
                 return
             for pipe in workers.ready(list(at_work)):
@@ -109,8 +134,7 @@ class _Fleet:
                     self._ended(plan, message)
                     continue
                 if isinstance(message, Event):
-                    if aloud or message.failed or message.live or message.stage == "lock":
-                        self.tell(message)
+                    self.tell(message)
                 else:
                     del at_work[pipe]
                     idle.append(pipe)
@@ -158,12 +182,32 @@ def _work(settings: Settings, folder: Path, options: DeployOptions, run: Run) ->
     def work(pipe: Pipe) -> None:
         with _access(settings, folder) as access:
             while True:
-                plan: Plan = pipe.receive()
+                order: _Order = pipe.receive()
+                plan = order.plan
+                if order.found:
+                    compatibility.learn(*order.found, folder)
                 result = DeployResult(plan.tenant, plan.start, plan.start)
-                run(access, plan, folder, options, pipe.send, result, False)
+                run(access, plan, folder, options, _telling(pipe, aloud=order.aloud), result, False)
                 pipe.send(result)
 
     return work
+
+
+def _telling(pipe: Pipe, *, aloud: bool) -> Tell:
+    """What is worth the way to the one who tells it: of one tenant among many a failure, whom it waits for, and now and
+    then where it is."""
+    told = 0.0
+
+    def tell(event: Event) -> None:
+        nonlocal told
+        if event.live and not aloud:
+            if time.monotonic() < told + _PAUSE:
+                return
+            told = time.monotonic()
+        if aloud or event.live or event.failed or event.stage == "lock":
+            pipe.send(event)
+
+    return tell
 
 
 @contextmanager

@@ -282,8 +282,7 @@ def shut_out(connection: Connection, me: Identity, names: Sequence[str]) -> tupl
         whom = postgres.comma(*there)
         revoke: LiteralString = "REVOKE CONNECT ON DATABASE {database} FROM {roles}"
         run_again(connection, revoke, database=me.database, roles=whom)
-    sessions = postgres.scalar(connection, "sessions", roles=list(names))
-    postgres.end_sessions(connection, names)
+    sessions = postgres.end_sessions(connection, names)
     prepared = postgres.rows(connection, "prepared", roles=list(names))
     for left in prepared:
         run(connection, "SET ROLE {role}", role=left["role"])
