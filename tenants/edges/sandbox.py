@@ -8,7 +8,7 @@ their subreaper, and are killed.
 
 from __future__ import annotations
 
-import json
+import marshal
 import os
 import pwd
 import shutil
@@ -174,7 +174,7 @@ def start(
             "write": [*_DEVICES, scratch],
         }
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", confine.__file__, json.dumps(order), *argv],
+            [sys.executable, "-I", "-S", confine.__file__, marshal.dumps(order).hex(), *argv],
             env={**environment, "TMPDIR": scratch, "HOME": scratch, "PYTHONDONTWRITEBYTECODE": "1"},
             cwd=folder or scratch,
             stdin=stdin,
