@@ -76,7 +76,9 @@ class Deploys(Bench):
     def fleets(self) -> Iterator[Row]:
         """All databases stay until the end: ext4 takes longer to make a file where many were removed just now."""
         many, sample = self.wanted.tenants, self.wanted.sample
-        ours, psql, api, columns, loop, api_columns, dbmate = [], [], [], [], [], [], []
+        ours, psql, columns, loop, dbmate = [], [], [], [], []
+        api: dict[int, list[float]] = {1: [], 2: []}
+        api_columns: dict[int, list[float]] = {1: [], 2: []}
         with ExitStack() as stack:
 
             def made(name: str, tenants: int) -> Project:
@@ -86,27 +88,31 @@ class Deploys(Bench):
                 return one
 
             for n in range(self.wanted.times):
-                one, other, third = (made(f"{name}{n}", many) for name in ("ours", "psql", "api"))
+                one, other = (made(f"{name}{n}", many) for name in ("ours", "psql"))
                 ours.append(timed(one.does, "deploy", "--no-snapshot"))
                 psql.append(timed(other.psql, other.same_sql(other.tenants_)))
-                api.append(timed(third.alembic_loop, third.tenants_))
                 one.write(19, COLUMN)
-                third.write(19, COLUMN)
                 loop.append(sum(timed(one.alembic, one.url_as(name)) for name in one.tenants_[:sample]) / sample * many)
                 columns.append(timed(one.does, "deploy", "--no-snapshot") / (many - sample) * many)
-                api_columns.append(timed(third.alembic_loop, third.tenants_))
+                for at_once in api:
+                    third = made(f"api{n}-{at_once}", many)
+                    api[at_once].append(timed(third.alembic_loops, third.tenants_, at_once))
+                    third.write(19, COLUMN)
+                    api_columns[at_once].append(timed(third.alembic_loops, third.tenants_, at_once))
                 if DBMATE:
                     fourth = made(f"mate{n}", sample)
                     fourth.write_for_dbmate(20)
                     dbmate.append(sum(timed(fourth.dbmate, DBMATE, name) for name in fourth.tenants_) / sample * many)
         what = f"20 revisions, a table and an index each, on {many} tenants, no snapshots"
         yield Row(what, "psql with the same SQL", median(ours), median(psql), "1.25 ×")
-        yield Row(what, "Alembic's API in a loop", median(ours), median(api), "–")
+        yield Row(what, "Alembic's API in a loop", median(ours), median(api[1]), "–")
+        yield Row(what, "the same in two processes", median(ours), median(api[2]), "–")
         if dbmate:
             yield Row(what, f"shell loop of `dbmate` ({sample} sampled)", median(ours), median(dbmate), "–")
         what = f"19 ADD COLUMN on {many} tenants, no snapshots"
         yield Row(what, f"shell loop of `alembic` ({sample} sampled)", median(columns), median(loop), "0.05 ×")
-        yield Row(what, "Alembic's API in a loop", median(columns), median(api_columns), "–")
+        yield Row(what, "Alembic's API in a loop", median(columns), median(api_columns[1]), "–")
+        yield Row(what, "the same in two processes", median(columns), median(api_columns[2]), "–")
 
     def one_revision(self) -> Iterator[Row]:
         """Each run has its own revision: it cannot be run twice."""
