@@ -12,7 +12,7 @@ help:
 	@echo "make test    all tests, with a PostgreSQL and an S3 that they start themselves"
 	@echo "make torture kills the commands at hundreds of moments, and looks at what is left; half an hour and more"
 	@echo "make check   format, lint, types, tests"
-	@echo "make bench   times, memory, disk and waits, of small schemas; docs/performance.md says how to measure large ones"
+	@echo "make bench   times, beside what people use today, into docs/performance.md; memory, disk and waits; half an hour"
 	@echo "make docs    write docs/security.md anew, from the attacks that the tests try"
 	@echo "make site    build the documentation as a site, in build/site; links are checked"
 	@echo "make release build in dist/ what a release publishes; docs/releasing.md"
@@ -42,25 +42,22 @@ torture: $(READY)
 	@$(BIN)/python -m pytest tests/torture
 
 GIGABYTES ?= 0.1
-MEGABYTES ?= 30
 ROWS ?= 3000
-TIMES ?= 1
 
 bench: bench-deploys bench-memory bench-restore bench-stalls
 
-TENANTS ?= 20
-
 bench-deploys: $(READY)
-	@$(BIN)/python -m benchmarks.deploys --tenants $(TENANTS) --times $(TIMES)
+	@$(BIN)/python -m benchmarks.deploys --tenants $(or $(TENANTS),200) --times $(or $(TIMES),3) \
+		--megabytes $(or $(MEGABYTES),1000) --write docs/performance.md
 
 bench-memory: $(READY)
 	@$(BIN)/python -m benchmarks.memory --gigabytes $(GIGABYTES)
 
 bench-restore: $(READY)
-	@$(BIN)/python -m benchmarks.restore_latency --megabytes $(MEGABYTES) --times $(TIMES)
+	@$(BIN)/python -m benchmarks.restore_latency --megabytes $(or $(MEGABYTES),30) --times $(or $(TIMES),1)
 
 bench-stalls: $(READY)
-	@$(BIN)/python -m benchmarks.stalls --rows $(ROWS) --times $(TIMES)
+	@$(BIN)/python -m benchmarks.stalls --rows $(ROWS) --times $(or $(TIMES),1)
 
 SHELL_FILES = $(shell grep -rlI '^\#!.*sh$$' hooks)
 

@@ -28,6 +28,7 @@ from benchmarks.turns import Bench, Row, Wanted, Way, in_turn, timed
 
 DBMATE = shutil.which("dbmate")
 """Where it is to be had: `go install github.com/amacneil/dbmate/v2@latest`."""
+MARK, END = "<!-- written by benchmarks.deploys -->", "<!-- until here -->"
 SETTINGS = ["autovacuum=on", "log_statement=none", "shared_buffers=256MB", "max_wal_size=2GB", "min_wal_size=1GB"]
 SETTINGS += ["fsync=on", "max_connections=100"]
 
@@ -152,6 +153,7 @@ def main() -> None:
     parser.add_argument("--revisions", type=int, default=50)
     parser.add_argument("--megabytes", type=float, default=20)
     parser.add_argument("--only", action="append", choices=PARTS, metavar="PART")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="where the table goes as well, between its marks")
     wanted = parser.parse_args()
     sizes = Wanted(wanted.times, wanted.tenants, wanted.sample, wanted.revisions, wanted.megabytes)
     with ExitStack() as stack:
@@ -164,9 +166,19 @@ def main() -> None:
         for part in wanted.only or PARTS:
             rows += PARTS[part](bench)
     model = next((x.partition(": ")[2] for x in _cpu() if x.startswith("model name")), platform.machine())
-    print(f"\n{os.cpu_count()} × {model}, Linux {platform.release()}, Python {platform.python_version()},", end=" ")
-    print(f"PostgreSQL of the wheel; medians of {sizes.times}; load {os.getloadavg()[0]:.1f} at the end.\n")
-    observation.table(["what", "`tenants`", "beside", "takes", "ratio", "wanted, at most"], [row.cells for row in rows])
+    head = ["what", "`tenants`", "beside", "takes", "ratio", "wanted, at most"]
+    told = f"""\
+{os.cpu_count()} × {model}, Linux {platform.release()}, Python {platform.python_version()}, PostgreSQL
+of the wheel; medians of {sizes.times}; load {os.getloadavg()[0]:.1f} at the end.
+
+{observation.as_table(head, [row.cells for row in rows])}
+"""
+    print(told)
+    if wanted.write:
+        before, mark, rest = wanted.write.read_text().partition(MARK)
+        _, end, after = rest.partition(END)
+        assert end, f"{wanted.write} has no place for it: {MARK} … {END}"
+        wanted.write.write_text(f"{before}{mark}\n{told}{end}{after}")
 
 
 def _cpu() -> list[str]:
@@ -175,12 +187,12 @@ def _cpu() -> list[str]:
 
 
 PARTS: dict[str, Callable[[Deploys], Iterator[Row]]] = {
-    "nothing_pending": Deploys.nothing_pending,
-    "fleets": Deploys.fleets,
     "one_revision": Deploys.one_revision,
+    "nothing_pending": Deploys.nothing_pending,
     "commands": Deploys.commands,
     "backups": backups.backups,
     "restores": backups.restores,
+    "fleets": Deploys.fleets,  # last: see there
 }
 
 if __name__ == "__main__":

@@ -70,8 +70,12 @@ def observe(app: AbstractContextManager[Account], deed: Callable[[], Answer], ca
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print it as the documentation has it. The first column says what a row is about."""
-    print("| " + " | ".join(head) + " |")
-    print("|---|" + "---:|" * (len(head) - 1))
-    for row in rows:
-        print("| " + " | ".join(row) + " |")
+    """Print it as the documentation has it."""
+    print(as_table(head, rows))
+
+
+def as_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """In Markdown. The first column says what a row is about."""
+    lines = ["| " + " | ".join(row) + " |" for row in (head, *rows)]
+    lines.insert(1, "|---|" + "---:|" * (len(head) - 1))
+    return "\n".join(lines)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from support import REPOSITORY
+
+from benchmarks.deploys import END, MARK
 
 ROWS = {
     "memory": (["--gigabytes", "0.004"], {"tenants snapshot, nothing in it", "tenants snapshot", "tenants restore"}),
@@ -44,8 +47,11 @@ ROWS = {
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from Linux's /proc")
 @pytest.mark.parametrize("name", ROWS)
-def test_each_benchmark_prints_its_table(name: str) -> None:
+def test_each_benchmark_prints_its_table(name: str, tmp_path: Path) -> None:
     options, rows = ROWS[name]
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{MARK}\nof the last time\n{END}\nafter\n")
+    options = [*options, f"--write={page}"] if name == "deploys" else options
     command = [sys.executable, "-m", f"benchmarks.{name}", *options]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
@@ -53,3 +59,7 @@ def test_each_benchmark_prints_its_table(name: str) -> None:
     head, *found = lines
     assert {line[0].strip("| `") for line in found} == rows
     assert {len(line) for line in found} == {len(head)}
+    if name == "deploys":
+        table = done.stdout[done.stdout.index("| what") :].strip()
+        assert table in page.read_text() and "the last time" not in page.read_text()
+        assert page.read_text().startswith("before\n") and page.read_text().endswith(f"{END}\nafter\n")
