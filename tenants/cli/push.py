@@ -52,14 +52,16 @@ def deploy(
     """
     of_deploy = DeployOptions(**vars(wanted), incompatible=incompatible, jobs=jobs, max_failures=max_failures)
     tell = render.Progress(tenant)
-    own = None
+    own = new = None
     results = glance.nothing_pending(Settings.read(os.environ), tell) if not tenant else None
     if results is None:
         from tenants.usecases import deploy as deploys
+        from tenants.usecases import snapshots
 
         with options.access("deploy") as access:
             try:
                 results, own = deploys.deploy(access, tenant, of_deploy, tell), access.own
+                new = None if results or as_json else snapshots.hint_of_another_server(access)
             except HistoryError as error:  # of what was pushed, before anything is done
                 error.data = "untouched"
                 if as_json:
@@ -72,7 +74,7 @@ def deploy(
         for result in results:
             _show(result, own=bool(own))
         if not results:
-            render.say(render.NOTHING_YET)
+            render.nothing_yet(new)
     failed = [result.error for result in results if result.error]
     if not as_json:
         for result in [result for result in results if result.error][:-1]:  # the last one is told in full

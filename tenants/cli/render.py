@@ -25,6 +25,14 @@ NOTHING_YET = """nothing to do: there is no project and no tenant yet
 Next:     add migrations/PROJECT/ with a first revision, and push; or: tenants create NAME"""
 
 
+def nothing_yet(new: str | None) -> None:
+    """Where there is neither a project nor a tenant; `new` as in `no_tenant`."""
+    if new:
+        no_tenant(new)
+    else:
+        say(NOTHING_YET)
+
+
 def no_tenant(new: str | None) -> None:
     """On standard error; `new` is what there is to say of a server that has come into the place of another."""
     say(f"{new}\nNext:     tenants recover" if new else "no tenant yet\nNext:     tenants create NAME", err=True)

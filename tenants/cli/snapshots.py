@@ -53,12 +53,16 @@ def snapshots(tenant: str | None, as_json: bool) -> int:
         check_name(tenant)
     with options.access("snapshots") as access:
         listing = taking.list_snapshots(access, tenant)
-        if tenant is not None and not listing.found and not listing.damaged:
+        nothing = not listing.found and not listing.damaged
+        new = taking.of_another_server(access) if nothing and not as_json else None
+        if tenant is not None and nothing and not new:
             access.entry(tenant)  # storage may know one that is gone; what nobody knows is no tenant without snapshots
     found, damaged = listing.found, listing.damaged
     if as_json:
         documents = [{**_document(manifest), "proven": manifest.id in listing.proven} for manifest in found]
         render.answer({"snapshots": documents})
+    elif new:
+        render.no_tenant(new)
     elif not found and not damaged:
         render.say(f"no snapshot yet\nNext:     tenants snapshot {tenant or 'NAME'}", err=True)
     elif found:

@@ -59,9 +59,10 @@ class Busy(Exception):
 
 def main() -> int:
     request: Request = json.loads(sys.stdin.buffer.readline())
-    sys.path[:0] = request["path"]
     if request["do"] == "serve":
         _prepare()
+    sys.path[:0] = request["path"]
+    if request["do"] == "serve":
         loaded = _load(request)
         return serve(request["control"], lambda asked: _do(asked, loaded))
     return _do(request, None)

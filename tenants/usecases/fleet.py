@@ -102,13 +102,10 @@ class _Fleet:
         return len(self.failed) < self.options.max_failures
 
     def found(self, plan: Plan) -> tuple[Plan, tuple[Finding, ...]] | None:
-        """What was found on the way of a tenant that has gone it."""
+        """What was found on the way of a tenant, if it has gone it, and from where it was to begin."""
         result = self.results.get(plan.tenant)
-        return (
-            (plan, result.incompatible)
-            if result and result.outcome == "migrated" and result.incompatible is not None
-            else None
-        )
+        gone = result and result.outcome == "migrated" and result.start == plan.start
+        return (plan, result.incompatible) if result and gone and result.incompatible is not None else None
 
     def hand_out(self, pipes: Sequence[Pipe], orders: Sequence[_Order]) -> None:
         """Hand them out, one to each worker that has nothing to do, and wait until all have ended that were begun."""

@@ -374,6 +374,13 @@ def known_in_storage(access: Access, tenant: str) -> tuple[str, bool] | None:
     return None
 
 
+def hint_of_another_server(access: Access) -> str | None:
+    """The same as `of_another_server`, where it is no more than a hint: storage that does not answer gives none."""
+    with suppress(StorageError):
+        return of_another_server(access)
+    return None
+
+
 def of_another_server(access: Access) -> str | None:
     """That this server is new, and how many tenants of others storage has; None where a tenant is here, or none there.
     Storage is not asked where there is a tenant."""
@@ -384,5 +391,5 @@ def of_another_server(access: Access) -> str | None:
     tenants = set()
     for place in _servers(store, own):
         if place != own:
-            tenants |= {(place, found.key.split("/")[1]) for found in store.objects(f"{place}/")}
+            tenants |= {found.key.split("/")[1] for found in store.objects(f"{place}/")}
     return f"this server is new; the bucket has {counted(len(tenants), 'tenant')} of another" if tenants else None

@@ -83,8 +83,8 @@ def test_a_new_server_says_that_it_is_one_wherever_somebody_looks_first(orchard:
     assert orchard.tenants("nightly", "--no-drill").code == 0
     orchard.lose_server()
     new = "this server is new; the bucket has 3 tenants of another"
-    for command in ("status", "list"):
-        done = orchard.tenants(command)
+    for words in (["status"], ["list"], ["snapshots"], ["snapshots", "fruits"]):
+        done = orchard.tenants(*words)
         assert done.code == 0 and f"{new}\nNext:     tenants recover\n" in done.err, done.said
     assert orchard.tenants("list", "--json").json == {"tenants": []}
     checks = orchard.tenants("doctor", "--json").json["checks"]
@@ -95,7 +95,11 @@ def test_a_new_server_says_that_it_is_one_wherever_somebody_looks_first(orchard:
     away = orchard.migrations.rename(orchard.folder / "away")
     orchard.migrations.mkdir()
     (orchard.migrations / ".gitkeep").touch()
-    assert orchard.tenants("deploy").code == 0, "a push without projects is released, so that there is an agent"
+    for command in ("deploy", "plan"):
+        done = orchard.tenants(command)
+        assert done.code == 0, "a push without projects is released, so that there is an agent"
+        assert f"{new}\nNext:     tenants recover\n" in done.err, done.said
+    assert orchard.tenants("deploy", TENANTS_STORE="s3://not.there/at-all").code == 0, "nor for want of storage"
     orchard.migrations.joinpath(".gitkeep").unlink()
     orchard.migrations.rmdir()
     away.rename(orchard.migrations)
