@@ -175,9 +175,11 @@ def put_back(
         catalog.allow_swap(access.connection, url.user, name, aside)
         try:
             _replay(client, name, source, url, access, tell)
-        except ProgramError as error:
+        except TenantsError as error:  # of the programs, the archive, the storage
             postgres.end_sessions(access.connection, [url.user])  # one that is left may be committing yet
-            if not catalog.swap_allowed(access.connection, url.user):
+            if catalog.swap_allowed(access.connection, url.user):
+                error.data = error.data or f"{name} is as it was before the restore"
+            else:
                 error.data = f"{name} is not as it was: what is in the archive committed; it was set aside as {aside}"
                 error.next = f"put back what was there: tenants restore {name} {undo.id}" if undo else None
             raise

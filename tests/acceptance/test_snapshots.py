@@ -368,3 +368,28 @@ def test_the_same_restore_typed_again_means_the_same_snapshot(place: Place) -> N
         done = place.tenants("restore", "fruits", "--json")
         assert done.code == 0 and done.json["snapshot"] == first, done.said
         assert place.database.sql("SELECT count(*) FROM fruits.items") == [(4,)]
+
+
+def test_what_an_archive_committed_before_it_was_found_to_be_forged_is_told_with_the_way_back(place: Place) -> None:
+    place.fruits()
+    place.deployed()
+    room = "m" * 100
+    place.database.sql(
+        "CREATE TABLE notes AS SELECT n, repeat(md5(n::text), 100) AS body FROM generate_series(1, 6000) n;"
+        f"COMMENT ON TABLE notes IS '{room}'",
+        url=place.url_of("fruits"),
+    )
+    taken = place.tenants("snapshot", "fruits", "--json").json["id"]
+    (archive,) = place.store.glob(f"*/fruits/{taken}.dump.zst")
+    whole = zstandard.ZstdDecompressor().decompressobj().decompress(archive.read_bytes())
+    forged = whole.replace(room.encode(), "'; COMMIT; BEGIN; --".ljust(len(room)).encode())
+    archive.write_bytes(zstandard.ZstdCompressor().compress(forged))
+    before = place.database.dump("fruits")
+
+    done = place.tenants("restore", "fruits", taken)
+
+    assert done.code == 5 and "is damaged" in done.err and "fruits is not as it was" in done.err, done.said
+    assert place.database.dump("fruits") != before
+    back = done.err.rpartition("put back what was there: tenants ")[2].split()
+    assert place.tenants(*back).code == 0
+    assert place.database.dump("fruits") == before
