@@ -85,12 +85,13 @@ class Access:
             yield seeing
 
     @contextmanager
-    def acting_as(self, tenant: str) -> Iterator[DatabaseUrl]:
-        """A URL that acts as the tenant and can do nothing beyond. To be used under the tenant's lock."""
+    def acting_as(self, tenant: str, *, quick: bool = False) -> Iterator[DatabaseUrl]:
+        """A URL that acts as the tenant and can do nothing beyond. To be used under the tenant's lock. A `quick` one is
+        for our own programs alone: see `roles.make_short_lived`."""
         if self.own:
             yield self.settings.database
             return
-        with roles.acting_as(self.connection, self.me, tenant, self.settings.database) as url:
+        with roles.acting_as(self.connection, self.me, tenant, self.settings.database, quick=quick) as url:
             yield url
 
     def heads(self, tenant: str) -> tuple[str, ...]:

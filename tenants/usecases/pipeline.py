@@ -96,7 +96,7 @@ class Pipeline:
         access, name = self.access, self.plan.tenant
         adopt.finish_if_served(access, name, self.tell)
         self._begin()
-        with access.acting_as(name) as url:
+        with access.acting_as(name, quick=self.kind == "deploy") as url:
             manifest = None
             if self._takes_snapshot:
                 with self._stage("snapshot"):

@@ -157,7 +157,7 @@ def put_back(
             " that would go on into what a restore sets aside",
             next=f"when the app has its own URL: tenants adopt {name} --finish   (or: tenants adopt {name} --undo)",
         )
-    tell(Event(name, "restore", f"{source.what}: {source.revision}"))
+    tell(Event(name, "restore", f"from {source.what}: {source.revision}"))
     with closing(source.pieces()) as pieces:  # what cannot be read at all is told before anything is done
         next(pieces, None)
     before = postgres.schemas(access.connection, [name])[0]

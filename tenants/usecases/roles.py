@@ -98,13 +98,14 @@ def new_password(connection: Connection, role: str) -> Login:
     return login
 
 
-def make_short_lived(connection: Connection, me: Identity, role: str) -> Login:
+def make_short_lived(connection: Connection, me: Identity, role: str, *, quick: bool = False) -> Login:
     """Make a login without any right, for a moment. To be called within `roles_locked`.
 
-    Its password is hashed once and not 4096 times, where the server and libpq can (16 and later): that slows down who
-    guesses a person's password, and this one has 192 random bits. It is what most of the time of a role would go to.
+    The password of a `quick` one is hashed once and not 4096 times, where the server and libpq can (16 and later): that
+    slows down who guesses a person's password, and this one has 192 random bits. It is what most of the time of a role
+    would go to. Our own programs connect so; drivers of other languages insist on 4096 (RFC 7677).
     """
-    if me.version >= 160000:
+    if quick and me.version >= 160000:
         connection.execute("SET LOCAL scram_iterations = 1")
     return _create(connection, me, role, until=datetime.now(UTC) + SHORT_LIVED)[0]
 
@@ -140,7 +141,9 @@ def _let_act_as(connection: Connection, me: Identity, login: str, owner: str, te
 
 
 @contextmanager
-def acting_as(connection: Connection, me: Identity, tenant: str, url: DatabaseUrl) -> Iterator[DatabaseUrl]:
+def acting_as(
+    connection: Connection, me: Identity, tenant: str, url: DatabaseUrl, *, quick: bool = False
+) -> Iterator[DatabaseUrl]:
     """A URL that acts as the tenant, for as long as the block lasts. To be used under the tenant's lock.
 
     It is a login that is a member of that tenant alone and has no other right, so that nothing that the tenant's code
@@ -150,7 +153,7 @@ def acting_as(connection: Connection, me: Identity, tenant: str, url: DatabaseUr
     name = deploy_role_name(tenant, catalog.token())
     try:
         with postgres.roles_locked(connection):
-            login = make_short_lived(connection, me, name)
+            login = make_short_lived(connection, me, name, quick=quick)
             _let_act_as(connection, me, name, tenant, tenant)
             if me.superuser:
                 limit = literal(f"{postgres.DEADLOCK_MS}ms")

@@ -29,11 +29,18 @@ def test_a_restore_whose_input_ends_because_it_was_killed_commits_nothing(place:
     place.environment.update(bucket.environment)
     place.fruits()
     place.deployed()
+    many = (
+        "SELECT n, md5(random()::text) || md5(random()::text) || md5(random()::text) FROM generate_series(1, 240000) n"
+    )
+    place.database.sql(f"CREATE TABLE notes AS {many}", url=place.url_of("fruits"))
     snapshot = place.snapshot()
     place.database.sql("INSERT INTO fruits.items VALUES ('date')")
     before = place.database.dump("fruits")
     bucket.switches.misbehave(operation="GetObject", key=f"{snapshot}.dump", skip=1, seconds=10)
-    waits = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'tenants psql' AND state = 'idle in transaction'"
+    waits = (
+        "SELECT 1 FROM pg_stat_activity WHERE application_name = 'tenants psql' AND query LIKE 'COPY %'"
+        " AND wait_event = 'ClientRead'"
+    )
     with programs_that_outlive_us() as folder:
         path = f"{folder}:{place.environment['PATH']}"
         with ending(place.start("restore", "fruits", snapshot, PATH=path)) as restoring:
