@@ -27,7 +27,7 @@ op.create_table("t{n}", sa.Column("id", sa.BigInteger, primary_key=True), sa.Col
 op.create_index("t{n}_name", "t{n}", ["name"])
 """
 COLUMN = 'op.add_column("t1", sa.Column("c{n}", sa.Text))'
-DBMATE = """
+DBMATE_STEP = """
 -- migrate:up
 CREATE TABLE t{n} (id bigserial PRIMARY KEY, name text);
 CREATE INDEX t{n}_name ON t{n} (name);
@@ -135,7 +135,7 @@ class Project(Place):
     def write_for_dbmate(self, count: int) -> None:
         (self.folder / "dbmate").mkdir()
         for n in range(1, count + 1):
-            (self.folder / "dbmate" / f"{n:04}_step.sql").write_text(DBMATE.replace("{n}", str(n)))
+            (self.folder / "dbmate" / f"{n:04}_step.sql").write_text(DBMATE_STEP.replace("{n}", str(n)))
 
     def dbmate(self, program: str, tenant: str) -> None:
         url = f"{self.database.url}?sslmode=disable&search_path={tenant}"

@@ -63,7 +63,7 @@ def snapshots(tenant: str | None, as_json: bool) -> int:
         render.answer({"snapshots": documents})
     elif new:
         render.no_tenant(new)
-    elif not found and not damaged:
+    elif nothing:
         render.say(f"no snapshot yet\nNext:     tenants snapshot {tenant or 'NAME'}", err=True)
     elif found:
         render.table(

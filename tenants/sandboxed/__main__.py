@@ -59,13 +59,12 @@ class Busy(Exception):
 
 def main() -> int:
     request: Request = json.loads(sys.stdin.buffer.readline())
-    if request["do"] == "serve":
-        _prepare()
+    _prepare()
     sys.path[:0] = request["path"]
-    if request["do"] == "serve":
-        loaded = _load(request)
-        return serve(request["control"], lambda asked: _do(asked, loaded))
-    return _do(request, None)
+    if request["do"] != "serve":
+        return _do(request, None)
+    loaded = _load(request)
+    return serve(request["control"], lambda asked: _do(asked, loaded))
 
 
 def _prepare() -> None:

@@ -82,7 +82,7 @@ class Pipeline:
         raise NotImplementedError
 
     def _arrived(self) -> str:
-        """Where the schema is now, in words. Raises MigrationError where that is wrong."""
+        """Where the schema is now, in words."""
         raise NotImplementedError
 
     def _left(self) -> str:
