@@ -158,8 +158,7 @@ def put_back(
             next=f"when the app has its own URL: tenants adopt {name} --finish   (or: tenants adopt {name} --undo)",
         )
     tell(Event(name, "restore", f"from {source.what}: {source.revision}"))
-    with closing(source.pieces()) as pieces:  # what cannot be read at all is told before anything is done
-        next(pieces, None)
+    _try(source, name)
     before = postgres.schemas(access.connection, [name])[0]
     held = bool(before["exists"] and not before["empty"])
     heads_before = access.observe([entry])[0].current
@@ -256,6 +255,16 @@ def free_aside(access: Access, name: str) -> str:
     while (aside := aside_name(name, datetime.now(UTC))) in taken:
         time.sleep(0.2)
     return aside
+
+
+def _try(source: Source, name: str) -> None:
+    """What cannot be read at all is told before anything is done."""
+    try:
+        with closing(source.pieces()) as pieces:
+            next(pieces, None)
+    except TenantsError as error:
+        error.data = error.data or f"{name} is untouched"
+        raise
 
 
 def _listing(client: Programs, source: Source, name: str, pieces: Iterator[bytes]) -> tuple[list[bytes], bytes]:

@@ -100,7 +100,7 @@ def test_a_flipped_bit_is_damage_and_not_a_wrong_key(orchard: Place, where: int)
     archive(orchard).write_bytes(data)
     before = orchard.database.dump("fruits")
     done = orchard.tenants("restore", "fruits", "--identity", "key.txt")
-    assert done.code == 5 and "is damaged" in done.err, done.said
+    assert done.code == 5 and "is damaged" in done.err and "\nData:     fruits is untouched\n" in done.err, done.said
     assert orchard.database.dump("fruits") == before
 
 
