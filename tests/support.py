@@ -177,6 +177,7 @@ class Place:
 
     def __init__(self, folder: Path, database: Database, *, own_process: bool = True) -> None:
         self.own_process = own_process
+        self.trust: tuple[str, ...] = ()
         self.folder = folder
         self.database = database
         self.migrations = folder / "migrations"
@@ -261,8 +262,13 @@ class Place:
         assert done.code == 0, done.said
         return str(done.json["id"])
 
+    def key(self) -> str:
+        """The fingerprint of the server's signing key, which its operator keeps somewhere else."""
+        return str(self.database.sql("SELECT fingerprint FROM tenants.keys WHERE private IS NOT NULL")[0][0])
+
     def lose_server(self) -> None:
-        """The server is lost: another one, empty, takes its place."""
+        """The server is lost: another one, empty, takes its place. `trust` are the words that trust its key."""
+        self.trust = ("--trust", self.key())
         with psycopg.connect(self.database.server.url(), autocommit=True) as connection:
             remove_all(connection)
             connection.execute('CREATE DATABASE "db.main"')

@@ -15,7 +15,7 @@ from tenants.core.names import printable
 from tenants.core.plan import Action, Plan
 from tenants.core.policy import Policy
 from tenants.core.units import counted
-from tenants.usecases import compatibility, planning, revisions, snapshots
+from tenants.usecases import compatibility, inventory, planning, revisions
 from tenants.usecases import live as lives
 from tenants.usecases import rehearse as rehearsals
 from tenants.usecases.compatibility import Findings
@@ -32,7 +32,7 @@ def plan(tenant: tuple[str, ...], sql: bool, check: bool, incompatible: Policy |
     """Show what a deploy would do. Changes nothing."""
     with options.access("plan") as access:
         survey = planning.survey(access, tenant)
-        new = None if survey.plans or as_json else snapshots.hint_of_another_server(access)
+        new = None if survey.plans or as_json else inventory.hint_of_another_server(access)
         texts, told = dict[str, str](), dict[str, Findings | None]()
         for found in survey.plans:
             if found.pending:

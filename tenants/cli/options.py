@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,7 @@ import click
 
 from tenants.cli import screen
 from tenants.core.errors import UsageError
+from tenants.core.names import printable
 from tenants.core.near import did_you_mean
 from tenants.core.policy import Policy
 from tenants.core.results import Options
@@ -146,12 +148,27 @@ def of_pipeline(command: Callable[..., int]) -> Callable[..., int]:
     return gathered
 
 
+class _Shown(logging.Handler):
+    """What the library logs, on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        screen.say(f"Warning:  {printable(record.getMessage())}", err=True, colour="yellow")
+
+
+def _show_log() -> None:
+    logger = logging.getLogger("tenants")
+    if not logger.handlers:
+        logger.addHandler(_Shown())
+        logger.propagate = False
+
+
 @contextmanager
 def access(purpose: str, identity: Path | None = None) -> Iterator[Access]:
     """The settings of the environment, and a connection with them."""
     from tenants.usecases.access import open_access  # with the driver, which a push may not need
 
     settings = Settings.read(os.environ)
+    _show_log()
     with open_access(replace(settings, identity=identity or settings.identity), purpose) as opened:
         try:
             yield opened

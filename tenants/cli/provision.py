@@ -15,7 +15,7 @@ from tenants.core.names import printable
 from tenants.core.settings import REHEARSAL_URL, DatabaseUrl
 from tenants.core.units import counted
 from tenants.usecases import connect as connects
-from tenants.usecases import logins, provision, room, sharing, snapshots
+from tenants.usecases import inventory, logins, provision, room, sharing
 from tenants.usecases import suspend as suspends
 from tenants.usecases.access import Access
 from tenants.usecases.logins import Created
@@ -200,7 +200,7 @@ def list_(as_json: bool) -> None:
     """List the tenants."""
     with options.access("list") as access:
         found = provision.list_tenants(access)
-        new = None if found or as_json else snapshots.of_another_server(access)
+        new = None if found or as_json else inventory.of_another_server(access)
     if as_json:
         render.answer({"tenants": found})
     elif not found:

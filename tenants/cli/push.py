@@ -12,7 +12,7 @@ from tenants.core.errors import HistoryError
 from tenants.core.policy import Policy
 from tenants.core.results import DeployOptions, DeployResult, Options
 from tenants.core.settings import Settings
-from tenants.usecases import glance
+from tenants.usecases import glance, inventory
 
 
 @click.command()
@@ -56,12 +56,11 @@ def deploy(
     results = glance.nothing_pending(Settings.read(os.environ), tell) if not tenant else None
     if results is None:
         from tenants.usecases import deploy as deploys
-        from tenants.usecases import snapshots
 
         with options.access("deploy") as access:
             try:
                 results, own = deploys.deploy(access, tenant, of_deploy, tell), access.own
-                new = None if results or as_json else snapshots.hint_of_another_server(access)
+                new = None if results or as_json else inventory.hint_of_another_server(access)
             except HistoryError as error:  # of what was pushed, before anything is done
                 error.data = "untouched"
                 if as_json:

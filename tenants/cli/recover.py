@@ -9,47 +9,135 @@ import click
 
 from tenants.cli import options, render
 from tenants.core.errors import SnapshotError, UsageError
+from tenants.core.ledger import is_fingerprint
 from tenants.core.manifest import is_server
 from tenants.core.settings import DatabaseUrl
 from tenants.core.units import counted
 from tenants.usecases import move as moves
 from tenants.usecases import recover as recovers
+from tenants.usecases.access import Access
+from tenants.usecases.lostserver import Found, Stored, Trust
 from tenants.usecases.recover import Recovered
 
 
 @click.command()
 @click.argument("tenant", nargs=-1, shell_complete=options.names)
 @click.option("--server", metavar="SERVER", help="The server that is lost, where storage has several.")
-@click.option("--dry-run", is_flag=True, help="Show what would come back. Changes nothing.")
+@click.option(
+    "--trust",
+    multiple=True,
+    metavar="KEY",
+    help="Fingerprint of the lost server's signing key, as `tenants doctor` printed it there.",
+)
+@click.option("--unsigned", is_flag=True, help="Also bring back tenants that no key vouches for.")
+@click.option("--dry-run", is_flag=True, help="Show keys and snapshots, and what would come back. Changes nothing.")
 @options.identity
 @options.as_json
-def recover(tenant: tuple[str, ...], server: str | None, dry_run: bool, identity: Path | None, as_json: bool) -> int:
-    """Bring back every tenant of a server that is lost, from storage alone, on an empty one.
+def recover(
+    tenant: tuple[str, ...],
+    server: str | None,
+    trust: tuple[str, ...],
+    unsigned: bool,
+    dry_run: bool,
+    identity: Path | None,
+    as_json: bool,
+) -> int:
+    """Bring back every tenant of a lost server from storage, on an empty server.
 
     Those named, or all that had not been dropped: roles, limits, extensions, schemas and data. Each gets a login, whose
-    DATABASE_URL is shown once.
+    DATABASE_URL is shown once. Only snapshots come back that the lost server signed: name its key with --trust, or
+    confirm it on a terminal. --unsigned is for snapshots that an earlier version took.
     """
     if server is not None and not is_server(server):
         raise UsageError(f"{server!r} is no server in storage", next="tenants recover --dry-run")
+    for key in trust:
+        if not is_fingerprint(key):
+            raise UsageError(
+                f"{key!r} is no fingerprint: it has 32 hexadecimal digits",
+                next="tenants recover --dry-run shows the keys",
+            )
     with options.access("recover", identity) as access:
+        access.require_admin("tenants recover")
+        given = Trust(frozenset(trust) | recovers.trusted(access), unsigned)
+        stored = recovers.inspect(access, server, given)
         if dry_run:
-            found = recovers.survey(access, server, tenant)
-            if as_json:
-                newest = {name: manifest.id for name, manifest in found.newest.items()}
-                lists = {"dropped": list(found.dropped), "damaged": list(found.damaged)}
-                render.answer({"server": found.server, "snapshots": newest, **lists})
-            else:
-                rows = [
-                    (m.id, name, m.revision, m.rows, m.reason, "was dropped" if name in found.dropped else "")
-                    for name, m in found.newest.items()
-                ]
-                render.table(("SNAPSHOT", "TENANT", "REVISION", "ROWS", "TAKEN FOR", ""), rows)
-            for name in found.damaged:
-                render.say(f"{name}   would not come back: none of its manifests can be read", err=True)
-            return SnapshotError.exit_code if found.damaged else 0
-        done = recovers.recover(access, server, tenant, render.Progress(tenant))
+            return _show(access, stored, given, tenant, as_json=as_json)
+        chosen = given if trust or unsigned else _ask(stored, given)
+        found = recovers.choose(access, stored, chosen, tenant)
+        for key in sorted({key for key in found.signed_by.values() if key}):
+            names = [name for name, by in found.signed_by.items() if by == key]
+            render.say(f"server {stored.server}, signed by {key}: {', '.join(names)}", err=True)
+        if names := [name for name, by in found.signed_by.items() if by is None]:
+            render.say(f"server {stored.server}, not signed: {', '.join(names)}", err=True)
+        done = recovers.recover(access, stored, found, tenant, render.Progress(tenant))
     _answer(done, as_json=as_json)
     return next((error.exit_code for error in done.failures.values()), 0)
+
+
+def _ask(stored: Stored, given: Trust) -> Trust:
+    """What the person at the terminal trusts. Raises UsageError where there is nobody to ask, or several keys."""
+    keys = sorted(stored.keys)
+    if given.keys & stored.keys.keys():
+        return given
+    told = "; ".join(f"{key} signed {', '.join(stored.tenants_of(key))}" for key in keys)
+    if len(keys) > 1:
+        raise UsageError(
+            f"the ledgers of server {stored.server} are signed by several keys: {told}",
+            next="use the fingerprint that you kept: tenants recover --trust KEY",
+        )
+    if keys:
+        question, flag = (
+            f"Server {stored.server}: key {told}. Is that the fingerprint that you kept?",
+            f"--trust {keys[0]}",
+        )
+        chosen = Trust(given.keys | {keys[0]})
+    else:
+        question = (
+            f"Server {stored.server}: no snapshot is signed. An earlier version took them, or someone else wrote them "
+            "into the bucket. Bring them back?"
+        )
+        flag, chosen = "--unsigned", Trust(given.keys, unsigned=True)
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"not confirmed: {question} Standard input is not a terminal",
+            next=f"if so: tenants recover {flag}",
+        )
+    click.confirm(question, abort=True, err=True)
+    return chosen
+
+
+def _show(access: Access, stored: Stored, given: Trust, names: tuple[str, ...], *, as_json: bool) -> int:
+    """The dry run. Where nothing says which keys to trust, it shows what each of them vouches for."""
+    keys = sorted(stored.keys)
+    undecided = not (given.unsigned or given.keys & stored.keys.keys())
+    trust = Trust(frozenset(keys), unsigned=not keys) if undecided and len(keys) < 2 else given
+    found = recovers.choose(access, stored, trust, names)
+    lists = {"dropped": list(found.dropped), "damaged": list(found.damaged), "untrusted": list(found.untrusted)}
+    if as_json:
+        newest = {name: manifest.id for name, manifest in found.newest.items()}
+        signers = {key: stored.tenants_of(key) for key in keys}
+        signed = {"keys": signers, "signed_by": dict(found.signed_by)}
+        render.answer({"server": found.server, "snapshots": newest, **signed, **lists})
+    else:
+        rows = [
+            (m.id, name, m.revision, m.rows, m.reason, found.signed_by[name] or "nobody", _state(name, found))
+            for name, m in found.newest.items()
+        ]
+        render.table(("SNAPSHOT", "TENANT", "REVISION", "ROWS", "TAKEN FOR", "SIGNED BY", ""), rows)
+    if undecided and len(keys) > 1 and not as_json:
+        render.table(("KEY", "SIGNED THE LEDGERS OF"), [(key, ", ".join(stored.tenants_of(key))) for key in keys])
+        render.say("Next:     use the fingerprint that you kept: tenants recover --dry-run --trust KEY", err=True)
+    for name in found.damaged:
+        render.say(f"{name}   would not come back: none of its manifests can be read", err=True)
+    for name in found.untrusted:
+        render.say(f"{name}   would not come back: no trusted key has signed its ledger", err=True)
+    for name, note in found.notes.items():
+        render.say(f"{name}   {note}", err=True)
+    return SnapshotError.exit_code if found.damaged else 0
+
+
+def _state(name: str, found: Found) -> str:
+    return "was dropped" if name in found.dropped else ""
 
 
 def _answer(done: Recovered, *, as_json: bool) -> None:

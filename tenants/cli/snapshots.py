@@ -13,17 +13,20 @@ from typing import Any
 import click
 
 from tenants.cli import options, render, screen
-from tenants.core.errors import NoSnapshot, TenantsError, UsageError
+from tenants.core.errors import NoSnapshot, SnapshotError, TenantsError, UsageError
 from tenants.core.manifest import Manifest, is_id
 from tenants.core.names import check_name
-from tenants.core.units import seconds, size
-from tenants.usecases import copies, locks
+from tenants.core.units import counted, seconds, size
+from tenants.usecases import copies, inventory, locks
 from tenants.usecases import drill as drills
 from tenants.usecases import prune as prunes
 from tenants.usecases import restore as restores
 from tenants.usecases import snapshots as taking
 from tenants.usecases.drill import Drilled
 from tenants.usecases.prune import Pruned
+
+SHOWN = 100
+"""Objects that are named at most: anyone who can write to the bucket can put more there."""
 
 
 @click.command()
@@ -52,15 +55,16 @@ def snapshots(tenant: str | None, as_json: bool) -> int:
     if tenant is not None:
         check_name(tenant)
     with options.access("snapshots") as access:
-        listing = taking.list_snapshots(access, tenant)
-        nothing = not listing.found and not listing.damaged
-        new = taking.of_another_server(access) if nothing and not as_json else None
+        listing = inventory.list_snapshots(access, tenant)
+        nothing = not (listing.found or listing.damaged or listing.gone)
+        new = inventory.of_another_server(access) if nothing and not as_json else None
         if tenant is not None and nothing and not new:
             access.entry(tenant)  # storage may know one that is gone; what nobody knows is no tenant without snapshots
     found, damaged = listing.found, listing.damaged
     if as_json:
         documents = [{**_document(manifest), "proven": manifest.id in listing.proven} for manifest in found]
-        render.answer({"snapshots": documents})
+        gone = [{"id": one.id, "tenant": one.tenant} for one in listing.gone]
+        render.answer({"snapshots": documents, "gone": gone, "unknown": list(listing.unknown[:SHOWN])})
     elif new:
         render.no_tenant(new)
     elif nothing:
@@ -85,7 +89,18 @@ def snapshots(tenant: str | None, as_json: bool) -> int:
         )
     for error in damaged:
         render.fail(error)
-    return damaged[0].exit_code if damaged else 0
+    for one in listing.gone[:SHOWN]:
+        render.say(f"Error:    snapshot {one.id} of {one.tenant} is gone from storage", err=True, colour="red", upto=6)
+    if listing.unknown:
+        some = ", ".join(listing.unknown[:3])
+        render.say(
+            f"Warning:  {counted(len(listing.unknown), 'object')} in storage look like snapshots of this server, and "
+            f"this server has not taken them: {some}\n          No command restores, counts, proves or removes them.",
+            err=True,
+            colour="yellow",
+            upto=8,
+        )
+    return SnapshotError.exit_code if damaged or listing.gone else 0
 
 
 def _document(manifest: Manifest) -> dict[str, Any]:
@@ -203,7 +218,7 @@ def fetch(
     if output == "-" and as_json:
         raise UsageError("the archive and --json cannot share standard output", next="--output FILE")
     with options.access("fetch", identity) as access:
-        manifest, tell = taking.choose(access, tenant, snapshot, at), render.Progress([tenant])
+        manifest, tell = inventory.choose(access, tenant, snapshot, at), render.Progress([tenant])
         if output == "-":
             try:
                 taking.fetch(access, manifest, sys.stdout.buffer, tell)

@@ -11,7 +11,7 @@ import click
 from tenants.cli import options, render
 from tenants.core.errors import Pending
 from tenants.core.units import age, counted, size
-from tenants.usecases import snapshots
+from tenants.usecases import inventory
 from tenants.usecases import status as states
 from tenants.usecases.status import Status
 
@@ -30,7 +30,7 @@ def status(check: bool, as_json: bool) -> int:
     """
     with options.access("status") as access:
         found, besides = states.status(access)
-        new = None if found or as_json else snapshots.of_another_server(access)
+        new = None if found or as_json else inventory.of_another_server(access)
     worries = [f"{one.tenant}: {worry}" for one in found for worry in one.worries]
     if found and besides:
         worries.append(f"{counted(besides, 'finding')} of the database: tenants audit")

@@ -5,14 +5,15 @@ In storage, below the prefix of TENANTS_STORE:
     <server>/<tenant>/<id>.dump.zst    pg_dump's custom archive, through zstd
     <server>/<tenant>/<id>.dump.zst.age   the same, encrypted for age's recipients
     <server>/<tenant>/<id>.json        the manifest; written last, and only if there is none: without it, no snapshot
-    <server>/<tenant>/<id>.proof       what a drill that restored it has found
+    <server>/<tenant>/<id>.ledger      the signed list of the tenant's snapshots (`tenants.core.ledger`)
 
 A snapshot of a tenant that has not changed since an earlier one has no archive of its own: its manifest names that one.
 
 `<server>` is a name that the catalog made up for itself, so that two servers on one bucket never meet.
 
-Whoever can write to the bucket can write a manifest, so one that is read is checked like any other input: where its
-archive lies is derived from the place where the manifest itself was found, never taken from its text.
+The catalog says which snapshots there are, and knows the digest of each manifest (`tenants.edges.shelf`). A manifest
+is checked like any other input all the same: where its archive lies is derived from the place where the manifest itself
+was found, never taken from its text.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from tenants.core.errors import SnapshotError
 from tenants.core.names import MAX_LENGTH
 
 FORMAT = 1
+MAX_BYTES = 8 << 20
+"""Bytes of a manifest at most: some 40,000 tables. A larger object is none."""
 ARCHIVE, SEALED = ".dump.zst", ".dump.zst.age"
 _ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-z]{6}")
 _SERVER = re.compile(r"[0-9a-z]{12}")
@@ -186,6 +189,7 @@ def manifest_key(server: str, tenant: str, id: str) -> str:  # noqa: A002
 
 
 def proof_key(server: str, tenant: str, id: str) -> str:  # noqa: A002
+    """Where earlier versions wrote what a drill had found. Nothing reads it: anybody could write it."""
     return f"{server}/{tenant}/{id}.proof"
 
 
@@ -197,12 +201,6 @@ def id_of_key(key: str) -> str | None:
     """The snapshot's id if `key` is a manifest's."""
     name = key.rpartition("/")[2]
     return name.removesuffix(".json") if name.endswith(".json") and is_id(name.removesuffix(".json")) else None
-
-
-def id_of_proof(key: str) -> str | None:
-    """The snapshot's id if `key` is a proof's."""
-    name = key.rpartition("/")[2]
-    return name.removesuffix(".proof") if name.endswith(".proof") and is_id(name.removesuffix(".proof")) else None
 
 
 def rfc3339(moment: datetime) -> str:

@@ -1,4 +1,4 @@
-"""Which snapshots are kept. Decided from times alone; `prune` carries it out.
+"""Which snapshots are kept. Decided from times and the order of taking; `prune` carries it out.
 
 The rules are those of restic and borg: `last=10` keeps the ten newest, `daily=14` the newest one of each of the last
 fourteen days that have any, and so on. Snapshots that were taken on purpose or before a change count apart from those
@@ -8,9 +8,9 @@ of the night, so that a day of many deploys does not push the nights out.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from tenants.core.errors import UsageError
 from tenants.core.manifest import Manifest
@@ -64,17 +64,28 @@ class Verdict:
     why: tuple[str, ...]
 
 
-def decide(snapshots: Iterable[Manifest], nights: Policy, changes: Policy, proven: Sequence[str] = ()) -> list[Verdict]:
-    """What is to become of the snapshots of one tenant, oldest first.
+SLACK = timedelta(hours=1)
+"""By how much dates may contradict the order of taking: clocks are set."""
+
+
+def decide(
+    snapshots: Sequence[Manifest], nights: Policy, changes: Policy, proven: Collection[str], now: datetime
+) -> list[Verdict]:
+    """What is to become of the snapshots of one tenant, which come in the order in which they were taken.
 
     Whatever the policies say, the newest one is kept, and the newest of those that a drill has `proven` (ids), and
-    every one whose archive another one needs that is kept.
+    every one whose archive another one needs that is kept. A snapshot whose date is not plausible is kept as well, and
+    takes no other one's place: a clock was wrong when it was taken, or is wrong now.
     """
-    found = sorted(snapshots, key=lambda m: (m.created_at, m.id))
-    kept: dict[str, list[str]] = {m.id: [] for m in found}
+    kept: dict[str, list[str]] = {m.id: [] for m in snapshots}
+    plausible = _plausible(snapshots, now)
+    sound_dates = {manifest.id for manifest in plausible}
+    for manifest in snapshots:
+        if manifest.id not in sound_dates:
+            kept[manifest.id].append("its date is not plausible")
     for policy, group in (
-        (nights, [m for m in found if m.reason == "nightly"]),
-        (changes, [m for m in found if m.reason != "nightly"]),
+        (nights, [m for m in plausible if m.reason == "nightly"]),
+        (changes, [m for m in plausible if m.reason != "nightly"]),
     ):
         for manifest in group[max(0, len(group) - policy.last) :] if policy.last else []:
             kept[manifest.id].append("last")
@@ -83,11 +94,21 @@ def decide(snapshots: Iterable[Manifest], nights: Policy, changes: Policy, prove
             for id_ in list(newest.values())[max(0, len(newest) - getattr(policy, rule)) :]:
                 if getattr(policy, rule):
                     kept[id_].append(rule)
-    if found:
-        kept[found[-1].id].append("newest")
-    if sound := [m.id for m in found if m.id in proven]:
+    if snapshots:
+        kept[snapshots[-1].id].append("newest")
+    if sound := [m.id for m in snapshots if m.id in proven]:
         kept[sound[-1]].append("proven")
-    for manifest in found:
+    for manifest in snapshots:
         if manifest.archive in kept and kept[manifest.id]:
             kept[manifest.archive].append(f"archive of {manifest.id}")
-    return [Verdict(m, tuple(dict.fromkeys(kept[m.id]))) for m in found]
+    return [Verdict(m, tuple(dict.fromkeys(kept[m.id]))) for m in snapshots]
+
+
+def _plausible(snapshots: Sequence[Manifest], now: datetime) -> list[Manifest]:
+    """Those that are neither dated in the future nor before one that was taken earlier."""
+    found: list[Manifest] = []
+    for manifest in snapshots:
+        latest = max((m.created_at for m in found[-1:]), default=manifest.created_at)
+        if latest - SLACK <= manifest.created_at <= now + SLACK:
+            found.append(manifest)
+    return found

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, LiteralString
 from weakref import WeakSet
 
 from tenants.core.adoption import Adoption
 from tenants.core.errors import Refused
 from tenants.core.identity import Identity
+from tenants.core.ledger import fingerprint
 from tenants.core.limits import DEFAULT, Limits
 from tenants.core.limits import NAMES as limit_names
 from tenants.core.manifest import Manifest
@@ -21,6 +23,7 @@ from tenants.edges import postgres
 from tenants.edges.postgres import Connection
 from tenants.edges.sql import catalog_steps
 
+_log = logging.getLogger(__name__)
 _LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 
 
@@ -78,8 +81,13 @@ def version(connection: Connection) -> int:
     return found
 
 
+_KEYS = 5
+"""The step that makes the table of keys."""
+
+
 def ensure(connection: Connection) -> None:
-    """Bring the catalog to this program's version, in one transaction. Writes nothing if it is there already."""
+    """Bring the catalog to this program's version, in one transaction. Writes nothing if it is there already. Logs the
+    fingerprint of this server's key when it makes one."""
     if version(connection) == len(catalog_steps()):
         return
     with postgres.roles_locked(connection):
@@ -91,6 +99,22 @@ def ensure(connection: Connection) -> None:
         if done == 0:
             connection.execute("INSERT INTO tenants.catalog (version, server) VALUES (0, %s)", [token(12)])
         connection.execute("UPDATE tenants.catalog SET version = %s", [len(catalog_steps())])
+        if done < _KEYS:
+            _make_key(connection)
+
+
+def _make_key(connection: Connection) -> None:
+    """Make the key that this server signs with. Its private half is the one secret that the catalog holds: it must
+    outlive every machine that runs this program, and the owner of the catalog can do anything here without it."""
+    from tenants.edges import signing  # 30 ms, once in the life of a server
+
+    private, public = signing.new_key()
+    values = [fingerprint(public), public, private]
+    connection.execute("INSERT INTO tenants.keys (fingerprint, public, private) VALUES (%s, %s, %s)", values)
+    words = (
+        "this server signs its lists of snapshots with the key %s: keep these digits somewhere else, a new server needs"
+    )
+    _log.warning(words + " them to recover (tenants recover --trust %s)", fingerprint(public), fingerprint(public))
 
 
 def _make_group(connection: Connection, me: Identity) -> None:
@@ -285,38 +309,22 @@ def remove_tenant(connection: Connection, name: str) -> None:
     connection.execute("DELETE FROM tenants.tenants WHERE name = %s", [name])
 
 
-def add_snapshot(connection: Connection, manifest: Manifest, content: str) -> None:
-    """`content` is the digest of what is in it, which a bucket that cannot read that is not told."""
-    connection.execute(
-        """INSERT INTO tenants.snapshots (id, tenant, created_at, revision, bytes, sha256, verified_at, content)
-           VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING""",
-        [
-            manifest.id,
-            manifest.tenant,
-            manifest.created_at,
-            manifest.revision,
-            manifest.size,
-            manifest.sha256,
-            manifest.verified_at,
-            content,
-        ],
-    )
-
-
-def content_of(connection: Connection, tenant: str, id_: str) -> str | None:
-    """The digest of what is in the snapshot, if it was taken here."""
-    query = "SELECT content FROM tenants.snapshots WHERE (tenant, id) = (%s, %s)"
-    row = connection.execute(query, [tenant, id_]).fetchone()
-    return str(row[0]) if row and row[0] else None
-
-
-def note_proven(connection: Connection, tenant: str, id_: str) -> None:
-    """Note that the snapshot was restored by a drill just now, or is known to restore."""
-    connection.execute("UPDATE tenants.snapshots SET proven_at = now() WHERE (tenant, id) = (%s, %s)", [tenant, id_])
-
-
-def forget_snapshot(connection: Connection, tenant: str, id_: str) -> None:
-    connection.execute("DELETE FROM tenants.snapshots WHERE tenant = %s AND id = %s", [tenant, id_])
+def add_snapshot(connection: Connection, manifest: Manifest, content: str | None, digest: str) -> None:
+    """`content` is the digest of what is in it, which a bucket that cannot read that is not told; `digest` that of its
+    manifest. Nothing if it is there already."""
+    query: LiteralString = """INSERT INTO tenants.snapshots
+               (id, tenant, created_at, revision, bytes, sha256, verified_at, content, manifest)
+           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"""
+    values = [
+        *(manifest.id, manifest.tenant, manifest.created_at, manifest.revision, manifest.size, manifest.sha256),
+        *(manifest.verified_at, content, digest),
+    ]
+    if version(connection) < _KEYS:  # a tenant's own URL, and the catalog of an older program
+        query = """INSERT INTO tenants.snapshots
+               (id, tenant, created_at, revision, bytes, sha256, verified_at, content)
+           VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"""
+        values.pop()
+    connection.execute(query, values)
 
 
 def allow_swap(connection: Connection, role: str, tenant: str, aside: str) -> None:
@@ -334,16 +342,18 @@ def forget_swaps(connection: Connection, tenant: str) -> None:
 
 
 def nightly_done(connection: Connection, period: datetime) -> datetime | None:
-    """When the nightly run for the period that began then was finished; None if it was not."""
-    row = connection.execute(
-        "SELECT max(finished_at) FROM tenants.nightly_runs WHERE period >= %s", [period]
-    ).fetchone()
+    """When the nightly run for the period that began then was finished; None if it was not. A run that a wrong clock
+    has noted for a period to come is none."""
+    query = """SELECT max(finished_at) FROM tenants.nightly_runs
+               WHERE period BETWEEN %s AND now() + interval '1 hour'"""
+    row = connection.execute(query, [period]).fetchone()
     return row[0] if row else None
 
 
 def last_nightly(connection: Connection) -> datetime | None:
     """When the newest nightly run that went well was finished."""
-    row = connection.execute("SELECT max(finished_at) FROM tenants.nightly_runs").fetchone()
+    query = "SELECT max(finished_at) FROM tenants.nightly_runs WHERE finished_at < now() + interval '1 hour'"
+    row = connection.execute(query).fetchone()
     return row[0] if row else None
 
 

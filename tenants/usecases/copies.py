@@ -22,10 +22,21 @@ from tenants.core.names import EXTENSIONS_SCHEMA, check_name, printable, quoted,
 from tenants.core.near import did_you_mean
 from tenants.core.settings import DatabaseUrl
 from tenants.core.units import seconds
-from tenants.edges import archivefile, catalog, postgres, programs
+from tenants.edges import archivefile, postgres, programs
 from tenants.edges.postgres import run
 from tenants.edges.store import require_store
-from tenants.usecases import archives, audit, drill, locks, provision, recover, restore, scratch, sharing, snapshots
+from tenants.usecases import (
+    archives,
+    audit,
+    drill,
+    inventory,
+    locks,
+    provision,
+    recover,
+    restore,
+    scratch,
+    sharing,
+)
 from tenants.usecases.access import Access
 from tenants.usecases.restore import Restored, Source
 
@@ -50,8 +61,7 @@ def into(
     check_name(name)
     check_name(other)
     store = require_store(access.settings)
-    server = catalog.server_or_none(access.connection)
-    manifest = snapshots.find(store, server, name, id_, at=at)
+    manifest = inventory.find(access, store, name, id_, at=at)
     restore.require_own(manifest, name)
     _require_empty(access, other)
     with locks.tenant_lock(access, other, "restore", tell, wait) as lock:
@@ -121,7 +131,7 @@ def tables(
     store, began = require_store(access.settings), time.monotonic()
     client = programs.find(os.environ.get("PATH", ""), access.me.version // 10000)
     with locks.tenant_lock(access, name, "restore", tell, wait) as lock:
-        manifest = snapshots.find(store, catalog.server(access.connection), name, id_, at=at)
+        manifest = inventory.find(access, store, name, id_, at=at)
         restore.require_own(manifest, name)
         source = restore.of_snapshot(access, store, manifest)
         extensions = dict.fromkeys(manifest.extensions, EXTENSIONS_SCHEMA)

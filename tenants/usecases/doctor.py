@@ -23,8 +23,8 @@ from tenants.core.units import counted
 from tenants.edges import age, catalog, folder, heartbeat, notify, postgres, programs, sandbox, squawk
 from tenants.edges.postgres import Connection
 from tenants.usecases import access as ways
+from tenants.usecases import inventory, planning, prune
 from tenants.usecases import nightly as nights
-from tenants.usecases import planning, prune, snapshots
 from tenants.usecases.access import Access
 from tenants.usecases.probe import probe
 
@@ -259,7 +259,7 @@ def _tenants(patient: _Patient) -> Found:
     if not patient.access:
         yield unknown("tenants", "how they are takes a connection to tell")
         return
-    if new := snapshots.of_another_server(patient.access):
+    if new := inventory.of_another_server(patient.access):
         yield wrong("tenants", new, "tenants recover")
         return
     plans = planning.survey(patient.access, patient.names).plans

@@ -1,30 +1,26 @@
 """Drill: a restore that is done only to prove that it works.
 
 The snapshot is replayed into a scratch database, as a role that owns nothing else, and what is there then is dumped
-again: each table has to have the rows, the bytes and the digest that the archive has. The proof is written beside the
-manifest; a snapshot without an archive of its own is proven by the one whose archive it names.
+again: each table has to have the rows, the bytes and the digest that the archive has. The catalog notes that, and the
+signed ledger lists it; a snapshot without an archive of its own is proven by the one whose archive it names.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
-from tenants.core import manifest as manifests
 from tenants.core.contents import Contents, Tally
-from tenants.core.errors import AlreadyThere, ProgramError, SnapshotError, StorageError, UsageError
+from tenants.core.errors import ProgramError, SnapshotError, UsageError
 from tenants.core.events import Event, Tell, watched
 from tenants.core.manifest import Manifest
 from tenants.core.names import EXTENSIONS_SCHEMA
-from tenants.core.units import counted, seconds
-from tenants.edges import catalog, postgres, programs
-from tenants.edges.store import Store, require_store
-from tenants.usecases import archives, scratch, snapshots
+from tenants.core.units import counted
+from tenants.edges import programs, shelf
+from tenants.edges.store import require_store
+from tenants.usecases import archives, inventory, ledgers, scratch
 from tenants.usecases.access import Access
 
 TIMEOUT = 3600.0
@@ -47,21 +43,18 @@ def drill(
     """Restore the snapshot, or the newest one, into a scratch database, and compare. To be called under the tenant's
     lock; the live schema is not touched. Raises SnapshotError if it does not come back as it was."""
     access.require_admin(f"tenants drill {name}")
-    store, server = require_store(access.settings), catalog.server(access.connection)
-    manifest = snapshots.find(store, server, name, id_, elsewhere=False)
+    store, connection = require_store(access.settings), access.connection
+    manifest = inventory.find(access, store, name, id_)
     if manifest.schema not in (None, name):
         raise UsageError(
             f"snapshot {manifest.id} is of schema {manifest.schema}, before {name} was adopted: it is not drilled",
             next=f"tenants drill {name}",
         )
-    owner = manifest.archive or manifest.id
-    if not again and owner in proven(store, server, name):
+    if not again and manifest.sha256 in inventory.proven(shelf.known(connection, name)):
         tell(Event(name, "drill", f"{manifest.id}: its archive was proven before"))
-        catalog.note_proven(access.connection, name, manifest.id)
+        shelf.note_proven(connection, name, manifest.id)
         return Drilled(manifest.id, True, len(manifest.tables), manifest.rows, 0.0)
-    if again:
-        with suppress(StorageError):  # a bucket that keeps what it has keeps the proof as well
-            store.delete(manifests.proof_key(server, name, owner))
+    shelf.note_unproven(connection, name, manifest.sha256)
     began = time.monotonic()
     client = programs.find(os.environ.get("PATH", ""), access.me.version // 10000)
     was, extensions = Tally(), dict.fromkeys(manifest.extensions, EXTENSIONS_SCHEMA)
@@ -93,8 +86,8 @@ def drill(
             next=f"take another one, and drill that: tenants snapshot {name} && tenants drill {name}",
         )
     took = time.monotonic() - began
-    _write_proof(store, manifest, owner, postgres.server_version(access.connection), client.version, took)
-    catalog.note_proven(access.connection, name, manifest.id)
+    shelf.note_proven(connection, name, manifest.id)
+    ledgers.write(access, store, name)
     tables = len([table for table in found if "." in table])
     tell(
         Event(
@@ -126,27 +119,3 @@ def _as_told(manifest: Manifest, found: Mapping[str, Contents]) -> dict[str, Con
         name: replace(told, sha256=found[name].sha256) if name in found else told
         for name, told in manifest.tables.items()
     }
-
-
-def _write_proof(
-    store: Store, manifest: Manifest, owner: str, server_version: str, client_version: str, took: float
-) -> None:
-    proof = {
-        "snapshot": manifest.id,
-        "proven_at": manifests.rfc3339(datetime.now(UTC)),
-        "server_version": server_version,
-        "client_version": client_version,
-        "seconds": round(took, 3),
-        "took": seconds(took),
-        "rows": manifest.rows,
-    }
-    key = manifests.proof_key(manifest.server, manifest.tenant, owner)
-    with suppress(AlreadyThere):  # it was proven before, and is again
-        store.put_new(key, json.dumps(proof, indent=2).encode() + b"\n")
-
-
-def proven(store: Store, server: str, tenant: str) -> list[str]:
-    """The ids of the tenant's snapshots that have a proof beside them."""
-    prefix = manifests.tenant_prefix(server, tenant)
-    found = (manifests.id_of_proof(entry.key) for entry in store.objects(prefix))
-    return [id_ for id_ in found if id_]

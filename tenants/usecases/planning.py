@@ -13,7 +13,7 @@ from tenants.core.names import check_name
 from tenants.core.near import did_you_mean, likest
 from tenants.core.plan import Observed, Plan, assign, decide
 from tenants.edges import catalog, folder, records
-from tenants.usecases import snapshots
+from tenants.usecases import inventory
 from tenants.usecases.access import Access
 
 
@@ -82,12 +82,12 @@ def _history(path: Path, root: Path) -> History:
 def _ask_storage(access: Access, seen: Observed, history: History) -> Observed:
     """Before a first migration: does storage remember the tenant? Then its data was lost, and this is no beginning."""
     begins = seen.empty and not seen.current and not seen.trouble and not seen.remembered and history.head
-    known = snapshots.known_in_storage(access, seen.tenant) if begins else None
+    known = inventory.known_in_storage(access, seen.tenant) if begins else None
     if known is None:
         return seen
     words, elsewhere = known
     record = records.last_good(access.connection, [seen.tenant]) if catalog.version(access.connection) else {}
     if seen.tenant in record and record[seen.tenant]["outcome"] == "dropped":
         return replace(seen, remembered=words, dropped_at=record[seen.tenant]["recorded_at"])
-    new = snapshots.of_another_server(access) if elsewhere else None
+    new = inventory.of_another_server(access) if elsewhere else None
     return replace(seen, remembered=new or words, elsewhere=elsewhere)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from tenants.core import manifest as manifests
 from tenants.core import retention
@@ -12,9 +13,9 @@ from tenants.core.events import Event, Tell
 from tenants.core.manifest import Manifest
 from tenants.core.retention import Policy, Verdict
 from tenants.core.units import counted, size
-from tenants.edges import catalog, postgres
+from tenants.edges import catalog, postgres, shelf
 from tenants.edges.store import Store, require_store
-from tenants.usecases import snapshots
+from tenants.usecases import inventory, ledgers
 from tenants.usecases.access import Access
 
 NIGHTS, CHANGES = "TENANTS_KEEP", "TENANTS_KEEP_CHANGES"
@@ -43,14 +44,16 @@ def policies(access: Access) -> tuple[Policy, Policy]:
 def prune(access: Access, name: str, tell: Tell, *, dry_run: bool = False) -> Pruned:
     """Remove the snapshots of the tenant that no policy keeps; with `dry_run` say which. To be called under its lock.
 
-    Those of other servers on the bucket, of tenants that were dropped, and what is no snapshot stay. Raises StateError,
-    with nothing removed, where a schema that its snapshots knew full is empty or gone: they may be all there is.
+    The catalog says which snapshots there are. Those of lost servers, of tenants that were dropped, and objects in
+    storage that the catalog does not know stay, and count for nothing. Raises StateError, with nothing removed, where a
+    schema that its snapshots knew full is empty or gone: they may be all there is.
     """
     access.require_admin(f"tenants prune {name}")
     nights, changes = policies(access)
     store = require_store(access.settings)
-    listing = snapshots.list_snapshots(access, name)
-    found = listing.found
+    listing = inventory.list_snapshots(access, name)
+    own = catalog.server(access.connection)
+    found = [manifest for manifest in listing.found if manifest.server == own]
     if listing.damaged:
         raise StateError(
             f"a manifest of {name} cannot be read, and may name any archive: nothing is pruned",
@@ -63,8 +66,9 @@ def prune(access: Access, name: str, tell: Tell, *, dry_run: bool = False) -> Pr
             f"schema {name} {gone}, and its last snapshot has {counted(found[-1].rows, 'row')}: nothing is pruned",
             next=f"tenants restore {name} {found[-1].id}",
         )
-    verdicts = retention.decide(found, nights, changes, sorted(listing.proven))
+    verdicts = retention.decide(found, nights, changes, listing.proven, datetime.now(UTC))
     going = [verdict.snapshot for verdict in verdicts if not verdict.why]
+    kept = [verdict.snapshot.created_at for verdict in verdicts if verdict.why]
     removed: list[str] = []
     locked: dict[str, str] = {}
     for manifest in [] if dry_run else reversed(going):  # those that name an archive before the one that has it
@@ -72,6 +76,15 @@ def prune(access: Access, name: str, tell: Tell, *, dry_run: bool = False) -> Pr
             locked[manifest.id] = why
         else:
             removed.append(manifest.id)
+    missing = [one for one in listing.gone if one.server is None]
+    if missing:
+        words = f"gone from storage, and not by this program: {counted(len(missing), 'snapshot')}: "
+        tell(Event(name, "clean", words + ", ".join(one.id for one in missing[-3:]), warning=True))
+    if not dry_run:
+        for one in missing:  # what the policies would have removed by now
+            if kept and one.created_at < min(kept):
+                shelf.forget(access.connection, name, one.id)
+        ledgers.write(access, store, name)
     if removed:
         freed = sum(m.size for m in going if m.id in removed and not m.archive)
         tell(Event(name, "clean", f"{counted(len(removed), 'snapshot')} pruned, {size(freed)}"))
@@ -96,5 +109,5 @@ def _remove(access: Access, store: Store, manifest: Manifest, needed: Set[str | 
             store.delete(manifest.key)
     except StorageError:
         pass
-    catalog.forget_snapshot(access.connection, manifest.tenant, manifest.id)
+    shelf.forget(access.connection, manifest.tenant, manifest.id)
     return None

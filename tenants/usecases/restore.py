@@ -33,7 +33,7 @@ from tenants.edges.postgres import compose, literal
 from tenants.edges.programs import Programs
 from tenants.edges.records import Record
 from tenants.edges.store import Store, require_store
-from tenants.usecases import archives, audit, locks, provision, snapshots
+from tenants.usecases import archives, audit, inventory, locks, provision, snapshots
 from tenants.usecases.access import Access
 
 _LONGEST_LIST = 128 << 20
@@ -92,8 +92,7 @@ def restore(
     store = require_store(access.settings)
     entry = _entry(access, store, name, id_, tell)
     with locks.tenant_lock(access, name, "restore", tell, wait) as lock:
-        server = catalog.server(access.connection)
-        manifest = snapshots.find(store, server, name, id_, at=at, besides=REPLACED)
+        manifest = inventory.find(access, store, name, id_, at=at, besides=REPLACED)
         require_own(manifest, name)
         return put_back(access, entry, lock, of_snapshot(access, store, manifest), tell)
 
@@ -105,7 +104,7 @@ def look(access: Access, name: str, id_: str | None, at: datetime | None) -> tup
     if name not in entries:
         return id_, ""
     store = require_store(access.settings)
-    manifest = snapshots.find(store, catalog.server(access.connection), name, id_, at=at, besides=REPLACED)
+    manifest = inventory.find(access, store, name, id_, at=at, besides=REPLACED)
     require_own(manifest, name)
     return manifest.id, _revision_goes(access.observe([entries[name]])[0].current, manifest.heads)
 
@@ -239,7 +238,7 @@ def _entry(access: Access, store: Store, name: str, id_: str | None, tell: Tell)
     entries = access.entries()
     if name not in entries:
         try:
-            manifest = snapshots.find(store, None, name, id_)
+            manifest = inventory.find(access, store, name, id_)
         except NoSnapshot:
             if likest(name, entries):
                 access.entry(name)  # raises: it is a slip of the fingers

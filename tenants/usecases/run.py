@@ -26,7 +26,7 @@ from tenants.edges import catalog, command, postgres, records, sandbox
 from tenants.edges.command import Ended, Lines
 from tenants.edges.records import Record
 from tenants.edges.sql import catalog_steps
-from tenants.usecases import rehearse, revisions, roles, snapshots, surroundings
+from tenants.usecases import inventory, rehearse, revisions, roles, surroundings
 from tenants.usecases.access import Access
 from tenants.usecases.pipeline import Pipeline
 from tenants.usecases.waits import Waits
@@ -148,7 +148,7 @@ def _plan(access: Access, name: str, *, from_scratch: bool) -> Plan:
     if not from_scratch and (seen.empty or not seen.exists) and not seen.current:
         when = records.last_run(access.connection, name)
         lost = seen.remembered or (f"a command has changed it on {when:%Y-%m-%d %H:%M}" if when else None)
-        lost = lost or (snapshots.known_in_storage(access, name) or (None, False))[0]
+        lost = lost or (inventory.known_in_storage(access, name) or (None, False))[0]
     if lost or not seen.exists:
         raise StateError(
             f"schema {name} is {'empty' if seen.exists else 'gone'}{f', but {lost}' if lost else ''}: nothing was run",

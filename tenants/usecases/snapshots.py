@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import IO
 
@@ -14,16 +15,17 @@ from tenants import __version__
 from tenants.core import manifest as manifests
 from tenants.core.errors import NoSnapshot, SnapshotError, StorageError, TenantsError, Unreadable
 from tenants.core.events import Event, Tell, watched
+from tenants.core.ledger import Listed
 from tenants.core.manifest import Manifest
 from tenants.core.names import quoted
-from tenants.core.near import did_you_mean
 from tenants.core.settings import DatabaseUrl
-from tenants.core.units import counted, seconds, size
-from tenants.edges import catalog, postgres, programs
+from tenants.core.units import seconds, size
+from tenants.edges import catalog, postgres, programs, shelf
 from tenants.edges.catalog import Entry
 from tenants.edges.programs import Programs
+from tenants.edges.shelf import Known
 from tenants.edges.store import Store, open_store, require_store
-from tenants.usecases import archives
+from tenants.usecases import archives, inventory, ledgers
 from tenants.usecases.access import Access
 
 
@@ -49,7 +51,7 @@ def take(
     store = require_store(access.settings)
     client = programs.find(os.environ.get("PATH", ""), access.me.version // 10000)
     server = catalog.server(access.connection)
-    known = _clear_unfinished(store, server, entry.name)
+    known = _clear_unfinished(access, store, server, entry.name)
     created = datetime.now(UTC)
     id_ = manifests.new_id(created, catalog.token())
     with postgres.connect(url, "tenants snapshot") as connection:
@@ -98,12 +100,11 @@ def take(
             tell(Event(entry.name, "snapshot", f"{error}: what is in it is stored anew"))
             manifest, content = store_it(reading, None)
     try:
-        store.put_new(manifests.manifest_key(server, entry.name, id_), manifest.to_json())
+        _publish(access, store, manifest, content)
     except BaseException:
         if not manifest.archive:
             _take_back(store, manifest.key)
         raise
-    catalog.add_snapshot(access.connection, manifest, content)
     took = seconds(time.monotonic() - began)
     words = f"{size(manifest.size)} to {access.settings.store}{', encrypted' if manifest.recipients else ''}"
     if manifest.archive:
@@ -112,11 +113,25 @@ def take(
     return manifest
 
 
+def _publish(access: Access, store: Store, manifest: Manifest, content: str) -> None:
+    """Its archive is in storage and was read back: store the manifest, and only then does the catalog know a snapshot.
+    What is killed in between the next run settles (`_settle`)."""
+    data = manifest.to_json()
+    digest = hashlib.sha256(data).hexdigest()
+    shelf.begin(access.connection, manifest.tenant, manifest.id, digest, content)
+    coming = Listed(manifest.id, digest, manifest.size, manifest.sha256, manifest.revision, None)
+    ledgers.write(access, store, manifest.tenant, coming)
+    store.put_new(manifests.manifest_key(manifest.server, manifest.tenant, manifest.id), data)
+    shelf.add(access.connection, manifest, digest, content)
+
+
 def prepare(access: Access) -> None:
     """Read what a snapshot needs of this machine, where there is a moment for it. What is missing `take` tells."""
     with suppress(TenantsError):
         open_store(access.settings)
         programs.find(os.environ.get("PATH", ""), access.me.version // 10000)
+    if not access.own:
+        from tenants.edges import signing  # noqa: F401
 
 
 def say_alive(access: Access, url: DatabaseUrl, entry: Entry, tell: Tell) -> None:
@@ -127,7 +142,7 @@ def say_alive(access: Access, url: DatabaseUrl, entry: Entry, tell: Tell) -> Non
     if store is None:
         return
     try:
-        if find(store, catalog.server(access.connection), entry.name, elsewhere=False).reason == "drop":
+        if inventory.find(access, store, entry.name).reason == "drop":
             take(access, url, entry, "alive", tell)
     except NoSnapshot:
         pass
@@ -216,37 +231,40 @@ def _take_back(store: Store, key: str) -> None:
         store.delete(key)
 
 
-def _last(access: Access, store: Store, coming: Manifest, known: Sequence[str]) -> Manifest | None:
-    """The last of the snapshots that are `known` of the tenant, if it can be read and is for the same recipients: its
-    archive may do for the one that is coming. Of one that is encrypted the catalog alone knows the digest of what is in
-    it."""
-    if not known:
+def _last(access: Access, store: Store, coming: Manifest, known: Sequence[Known]) -> Manifest | None:
+    """The last of the snapshots that are `known` of the tenant, if its manifest is right and for the same recipients:
+    its archive may do for the one that is coming. Of one that is encrypted the catalog alone knows the digest of what
+    is in it."""
+    own = [one for one in known if one.server is None]
+    if not own:
         return None
     try:
-        last = read(store, coming.server, coming.tenant, known[-1])
+        last = inventory.authentic(access, store, own[-1])
     except SnapshotError:
         return None
     if last.recipients != coming.recipients:
         return None
-    if not last.recipients:
-        return last
-    return replace(last, content_sha256=catalog.content_of(access.connection, last.tenant, last.id))
+    return last if not last.recipients else replace(last, content_sha256=own[-1].content)
 
 
-def _clear_unfinished(store: Store, server: str, tenant: str) -> list[str]:
-    """What killed runs have left: uploads without an end, archives that no manifest names. Under the tenant's lock
-    nobody else is at work there. Where a manifest cannot be read, it may name any of them, and all stay. Returns the
-    snapshots that there are, the oldest first."""
+def _clear_unfinished(access: Access, store: Store, server: str, tenant: str) -> list[Known]:
+    """What killed runs have left: uploads without an end, a snapshot that is not in the catalog yet, archives without a
+    manifest. Under the tenant's lock nobody else is at work there. Returns the snapshots that there are, in order.
+
+    Only an archive that has no manifest of its name goes, and none that a snapshot of the catalog names: where the
+    manifest of one cannot be read, it may name any of them, and all stay.
+    """
     prefix = manifests.tenant_prefix(server, tenant)
     store.abort_unfinished(prefix)
-    keys = [found.key for found in store.objects(prefix)]
+    keys = {found.key for found in store.objects(prefix)}
+    _settle(access, store, server, tenant, keys)
+    known = shelf.known(access.connection, tenant)
     complete = {key.removesuffix(".json") for key in keys if key.endswith(".json")}
     kinds = (manifests.ARCHIVE, manifests.SEALED)
     orphans = {key for key in keys if key.endswith(kinds)} - {name + kind for name in complete for kind in kinds}
-    known = sorted(filter(None, map(manifests.id_of_key, keys)))
     if orphans:
         try:
-            orphans -= {read(store, server, tenant, id_).key for id_ in known}
+            orphans -= {inventory.authentic(access, store, one).key for one in known if one.server is None}
         except SnapshotError:
             return known
     for key in orphans:
@@ -254,45 +272,19 @@ def _clear_unfinished(store: Store, server: str, tenant: str) -> list[str]:
     return known
 
 
-def _servers(store: Store, own: str | None) -> list[str]:
-    """Those that have stored something, this one first."""
-    return sorted(filter(manifests.is_server, store.folders()), key=lambda name: name != own)
-
-
-def find(
-    store: Store,
-    server: str | None,
-    tenant: str,
-    id_: str | None = None,
-    *,
-    at: datetime | None = None,
-    elsewhere: bool = True,
-    besides: Collection[str] = (),
-) -> Manifest:
-    """The manifest of that snapshot, or of the newest one of the tenant, or of the newest one that was there `at` a
-    time. The newest one is not one that was taken for a reason in `besides`, as long as there is another. Snapshots of
-    this server come first; with `elsewhere` those of other servers on the same bucket are found where this one has
-    none. Raises SnapshotError if there is none."""
-    there = set[str]()
-    for place in _servers(store, server) if elsewhere or server is None else [server]:
-        keys = {manifests.id_of_key(o.key): o.key for o in store.objects(manifests.tenant_prefix(place, tenant))}
-        known = sorted(found for found in keys if found and (at is None or found[:16] <= manifests.stamp(at)))
-        there.update(known)
-        if id_ in known or (known and at):
-            return read(store, place, tenant, id_ or known[-1])
-        if known and id_ is None:
-            newest = [read(store, place, tenant, known[-1])]
-            while newest[-1].reason in besides and len(newest) < len(known):
-                newest.append(read(store, place, tenant, known[-1 - len(newest)]))
-            return newest[-1] if newest[-1].reason not in besides else newest[0]
-    what = f"snapshot {id_}" if id_ else "snapshot" if at is None else f"snapshot as old as {manifests.rfc3339(at)}"
-    meant = did_you_mean(id_, there) if id_ else ""
-    raise NoSnapshot(f"there is no {what} of {tenant} in {store.place('')}{meant}", next=f"tenants snapshots {tenant}")
-
-
-def read(store: Store, server: str, tenant: str, id_: str) -> Manifest:
-    data = b"".join(store.read(manifests.manifest_key(server, tenant, id_)))
-    return Manifest.from_json(data, server=server, tenant=tenant, id=id_)
+def _settle(access: Access, store: Store, server: str, tenant: str, keys: Collection[str]) -> None:
+    """What a killed run had begun is a snapshot if its manifest is in storage, and else it is none."""
+    begun = shelf.pending(access.connection, tenant)
+    if begun is None:
+        return
+    id_, digest, content = begun
+    if manifests.is_id(id_) and (key := manifests.manifest_key(server, tenant, id_)) in keys:
+        data = inventory.bounded(store, key)
+        if hashlib.sha256(data).hexdigest() == digest:
+            manifest = Manifest.from_json(data, server=server, tenant=tenant, id=id_)
+            shelf.add(access.connection, manifest, digest, content)
+            return
+    shelf.forget_pending(access.connection, tenant)
 
 
 def fetch(access: Access, manifest: Manifest, file: IO[bytes], tell: Tell) -> int:
@@ -304,92 +296,3 @@ def fetch(access: Access, manifest: Manifest, file: IO[bytes], tell: Tell) -> in
         count += file.write(piece)
     file.flush()
     return count
-
-
-def choose(access: Access, tenant: str, id_: str | None, at: datetime | None) -> Manifest:
-    """The snapshot that is meant: that of the id, or the newest one that was there `at` the time, or the newest. With a
-    tenant's own URL one of its own alone."""
-    access.entry(tenant)
-    store = require_store(access.settings)
-    return find(store, catalog.server(access.connection), tenant, id_, at=at, elsewhere=not access.own)
-
-
-@dataclass(frozen=True)
-class Listing:
-    """What is in storage. `proven` are the ids of those whose archive a drill has restored."""
-
-    found: tuple[Manifest, ...] = ()
-    damaged: tuple[SnapshotError, ...] = ()
-    proven: frozenset[str] = frozenset()
-
-
-def list_snapshots(access: Access, tenant: str | None) -> Listing:
-    """The snapshots of this server, oldest first, as their manifests in storage have them; and what is wrong with those
-    manifests that cannot be read."""
-    store = require_store(access.settings)
-    if not catalog.version(access.connection):
-        return Listing()
-    server = catalog.server(access.connection)
-    wanted = access.own or tenant
-    prefix = manifests.tenant_prefix(server, wanted) if wanted else f"{server}/"
-    found, damaged, proofs = [], [], set()
-    keys = {entry.key: entry for entry in store.objects(prefix)}
-    for entry in keys.values():
-        id_, name = manifests.id_of_key(entry.key), entry.key.split("/")[1]
-        if proof := manifests.id_of_proof(entry.key):
-            proofs.add((name, proof))
-        if id_ and entry.key == manifests.manifest_key(server, name, id_):
-            try:
-                manifest = read(store, server, name, id_)
-                if manifest.key not in keys:
-                    raise SnapshotError(
-                        f"snapshot {id_} of {name} cannot be restored: its archive {store.place(manifest.key)} is gone",
-                        next=f"take another one: tenants snapshot {name}",
-                    )
-                found.append(manifest)
-            except StorageError:
-                raise
-            except SnapshotError as error:
-                damaged.append(error)
-    return Listing(
-        tuple(sorted(found, key=lambda m: (m.id, m.tenant))),
-        tuple(damaged),
-        frozenset(m.id for m in found if (m.tenant, m.archive or m.id) in proofs),
-    )
-
-
-def known_in_storage(access: Access, tenant: str) -> tuple[str, bool] | None:
-    """What storage remembers of a tenant whose schema is empty, in words, and whether another server has stored it;
-    None if it has nothing, or there is no storage. A snapshot of a schema that held nothing does not count."""
-    store = open_store(access.settings)
-    if store is None:
-        return None
-    own = catalog.server_or_none(access.connection)
-    for place in _servers(store, own):
-        prefix = manifests.tenant_prefix(place, tenant)
-        for id_ in sorted(filter(None, (manifests.id_of_key(o.key) for o in store.objects(prefix))), reverse=True):
-            found = read(store, place, tenant, id_)
-            if found.tables or found.heads:
-                return f"{store.place(prefix)} holds snapshots of it, the last one {id_}", place != own
-    return None
-
-
-def hint_of_another_server(access: Access) -> str | None:
-    """The same as `of_another_server`, where it is no more than a hint: storage that does not answer gives none."""
-    with suppress(StorageError):
-        return of_another_server(access)
-    return None
-
-
-def of_another_server(access: Access) -> str | None:
-    """That this server is new, and how many tenants of others storage has; None where a tenant is here, or none there.
-    Storage is not asked where there is a tenant."""
-    store = None if access.own or access.entries() else open_store(access.settings)
-    if store is None:
-        return None
-    own = catalog.server_or_none(access.connection)
-    tenants = set()
-    for place in _servers(store, own):
-        if place != own:
-            tenants |= {found.key.split("/")[1] for found in store.objects(f"{place}/")}
-    return f"this server is new; the bucket has {counted(len(tenants), 'tenant')} of another" if tenants else None

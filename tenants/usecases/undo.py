@@ -27,7 +27,7 @@ from tenants.core.units import counted, seconds
 from tenants.edges import catalog, folder, postgres, programs, records
 from tenants.edges.records import Change, Record
 from tenants.edges.store import require_store
-from tenants.usecases import archives, audit, locks, planning, rehearse, restore, revisions, snapshots
+from tenants.usecases import archives, audit, inventory, locks, planning, rehearse, restore, revisions, snapshots
 from tenants.usecases.access import Access
 
 How = Literal["aside", "downgrade", "snapshot"]
@@ -117,7 +117,7 @@ def undo(access: Access, way: Way, tell: Tell, *, timeout: float, wait: float = 
             raise Refused(f"{name} was changed meanwhile", data="not touched by this", next=f"tenants undo {name}")
         if way.how == "snapshot":
             store = require_store(access.settings)
-            manifest = snapshots.find(store, catalog.server(access.connection), name, way.source)
+            manifest = inventory.find(access, store, name, way.source)
             restore.require_own(manifest, name)
             done = restore.put_back(access, entry, lock, restore.of_snapshot(access, store, manifest), tell, "undo")
             return Undone(name, way.how, done.revision, done.undo, done.seconds)
@@ -184,7 +184,7 @@ def _by_snapshot(access: Access, name: str, url: DatabaseUrl, change: Change, sn
             next=f"tenants snapshots {name} shows those that there are",
         )
     try:
-        snapshots.find(require_store(access.settings), catalog.server(access.connection), name, snapshot)
+        inventory.find(access, require_store(access.settings), name, snapshot)
     except NoSnapshot as error:  # an app that deploys itself may have a store of its own
         error.message += f": it was stored elsewhere before the last {change.kind}, or is gone"
         error.data = "untouched"
@@ -200,7 +200,7 @@ def _lost(access: Access, name: str, url: DatabaseUrl, snapshot: str | None) -> 
     if snapshot is None:
         return unknown
     try:
-        manifest = snapshots.find(require_store(access.settings), catalog.server(access.connection), name, snapshot)
+        manifest = inventory.find(access, require_store(access.settings), name, snapshot)
     except NoSnapshot:
         return unknown
     with access.dumping(name, url) as reading:

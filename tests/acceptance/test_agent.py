@@ -93,7 +93,7 @@ def test_agent_makes_up_for_a_missed_run_says_when_the_next_one_is_and_ends_on_s
             if "next nightly run" in line:
                 break
         assert agent.poll() is None
-        assert [Path(key).suffix for key in sorted(bucket.keys())] == [".zst", ".json", ".proof"]
+        assert [Path(key).suffix for key in sorted(bucket.keys())] == [".zst", ".json", ".ledger"]
         agent.send_signal(signal.SIGTERM)
         assert agent.wait(timeout=25) in (0, 143)
     assert "agent started" in lines[0] and "30 4 * * *" in lines[0]

@@ -69,8 +69,7 @@ def test_a_snapshot_of_everything_restores_and_is_proven(orchard: Place) -> None
     again = orchard.snapshot()
     (one,) = orchard.tenants("drill", "fruits", "--json").json["drilled"]
     assert (one["snapshot"], one["already"]) == (again, True), "what has not changed is proven by the first"
-    (proof,) = orchard.store.rglob("*.proof")
-    assert json.loads(proof.read_text())["snapshot"] == id_
+    assert list(orchard.store.rglob("*.proof")) == [], "the catalog knows it, where nobody else can write"
 
 
 HOOKS = """

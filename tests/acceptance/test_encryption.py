@@ -150,9 +150,9 @@ def test_a_lost_server_comes_back_from_encrypted_snapshots(orchard: Place) -> No
     orchard.snapshot()
     before = orchard.database.dump("fruits")
     orchard.lose_server()
-    refused = orchard.tenants("recover")
+    refused = orchard.tenants("recover", *orchard.trust)
     assert refused.code == 2 and "--identity FILE" in refused.err, refused.said
     assert orchard.database.schemas() == ["public"]
-    done = orchard.tenants("recover", "--identity", "key.txt")
+    done = orchard.tenants("recover", *orchard.trust, "--identity", "key.txt")
     assert done.code == 0, done.said
     assert orchard.database.dump("fruits") == before

@@ -63,7 +63,7 @@ def test_restore_brings_back_all_that_was_in_the_schema(place: Place, storage: s
     assert (snapshot["tenant"], snapshot["revision"]) == (NAME, None)
     assert snapshot["bytes"] > 0 and len(snapshot["sha256"]) == 64
     assert snapshot["created_at"] <= snapshot["verified_at"]
-    assert place.tenants("snapshots", "--json").json == {"snapshots": [{**snapshot, "proven": False}]}
+    assert place.tenants("snapshots", "--json").json["snapshots"] == [{**snapshot, "proven": False}]
     full = place.database.dump(NAME)
 
     place.database.sql(
@@ -100,7 +100,7 @@ def test_snapshots_are_those_of_the_tenant_that_is_named_or_whose_url_it_is(plac
         urls[name] = place.tenants("create", name, "--json").json["url"]
         place.database.sql("CREATE TABLE items (name text)", url=urls[name])
     nothing = place.tenants("snapshots", "--json")
-    assert (nothing.code, nothing.json) == (0, {"snapshots": []})
+    assert (nothing.code, nothing.json) == (0, {"snapshots": [], "gone": [], "unknown": []})
     missing = place.tenants("restore", "fruits")
     assert missing.code == 5, missing.said
     own = place.tenants("snapshot", "fruits", "--json", DATABASE_URL=urls["fruits"])
@@ -279,7 +279,7 @@ def test_large_snapshot_goes_into_the_bucket_in_equal_parts_and_a_killed_one_lea
     assert done.code == 0, done.said
     snapshot = done.json["deploys"][0]["snapshot"]
     assert bucket.unfinished() == 0
-    archive, manifest = sorted(bucket.keys())
+    archive, manifest = sorted(set(bucket.keys()) - set(ledgers_of(bucket)))
     assert archive.endswith(f"/fruits/{snapshot}.dump.zst") and manifest.endswith(f"/fruits/{snapshot}.json")
     stored = bucket.client().get_object(Bucket=bucket.name, Key=archive)
     assert stored["ContentLength"] > 32 << 20
@@ -293,19 +293,45 @@ def test_large_snapshot_goes_into_the_bucket_in_equal_parts_and_a_killed_one_lea
     place.nothing_left()
 
 
+def ledgers_of(bucket: Bucket) -> list[str]:
+    return [key for key in sorted(bucket.keys()) if key.endswith(".ledger")]
+
+
+BEGUN = """
+    INSERT INTO tenants.pending (tenant, id, manifest, content)
+        SELECT tenant, id, manifest, content FROM tenants.snapshots;
+    DELETE FROM tenants.snapshots
+"""
+"""The catalog as it was before the snapshot was there: its archive is in storage."""
+
+
+def test_a_snapshot_whose_manifest_was_stored_by_a_run_that_was_killed_then_is_one(place: Place) -> None:
+    place.fruits()
+    place.deployed()
+    first = place.snapshot()
+    known = place.database.sql("SELECT id, manifest, content, bytes FROM tenants.snapshots")
+    place.database.sql(BEGUN)
+    assert place.tenants("snapshots", "--json").json["snapshots"] == []
+    second = place.snapshot()
+    assert [s["id"] for s in place.tenants("snapshots", "--json").json["snapshots"]] == [first, second]
+    assert place.database.sql("SELECT id, manifest, content, bytes FROM tenants.snapshots ORDER BY number")[:1] == known
+    assert place.database.sql("SELECT * FROM tenants.pending") == []
+
+
 def test_what_a_killed_run_left_in_storage_is_gone_after_the_next_one(place: Place, storage: str) -> None:
     """It was killed when the archive was there and its manifest was not: that is no snapshot, and nobody's."""
     url = place.tenants("create", "fruits", "--json").json["url"]
     place.database.sql("CREATE TABLE items (name text)", url=url)
     first = place.tenants("snapshot", "fruits", "--json")
     assert first.code == 0, first.said
+    place.database.sql(BEGUN)
     if storage == "folder":
         [manifest] = place.store.rglob("*.json")
         manifest.unlink()
         manifest.with_name("20200101T000000Z-abcdef.dump.zst.partial").write_bytes(b"half")
     else:
         bucket = Bucket(place.environment["AWS_ENDPOINT_URL_S3"], place.environment["TENANTS_STORE"].split("/")[2])
-        _, key = sorted(bucket.keys())
+        key = sorted(bucket.keys())[1]
         bucket.client().delete_object(Bucket=bucket.name, Key=key)
         bucket.client().create_multipart_upload(Bucket=bucket.name, Key=key.replace(".json", ".dump.zst"))
     second = place.tenants("snapshot", "fruits", "--json")
@@ -317,7 +343,9 @@ def test_what_a_killed_run_left_in_storage_is_gone_after_the_next_one(place: Pla
         assert place.snapshots() == [second.json["id"]]
     else:
         assert bucket.unfinished() == 0
-        assert [Path(key).name.partition(".")[0] for key in sorted(bucket.keys())] == [second.json["id"]] * 2
+        keys = sorted(set(bucket.keys()) - set(ledgers_of(bucket)))
+        assert [Path(key).name.partition(".")[0] for key in keys] == [second.json["id"]] * 2
+        assert len(bucket.keys()) == 3, "a new ledger takes the place of the old one"
 
 
 def etag_of_parts(data: bytes, size: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,10 @@ def test_a_manifest_that_claims_to_hold_what_it_does_not_is_not_believed(orchard
     lie = manifest(orchard, empty) | {"id": full, "content_sha256": manifest(orchard, full)["content_sha256"]}
     (file,) = orchard.store.rglob(f"{full}.json")
     file.chmod(0o600)
-    file.write_text(json.dumps(lie | {"archive": empty}))
+    lies = json.dumps(lie | {"archive": empty})
+    file.write_text(lies)
+    digest = hashlib.sha256(lies.encode()).hexdigest()
+    orchard.database.sql("UPDATE tenants.snapshots SET manifest = %s WHERE id = %s", [digest, full])
     done = orchard.tenants("snapshot", "fruits", "--json")
     assert done.code == 0 and "holds something else" in done.err, done.said
     assert manifest(orchard, done.json["id"])["archive"] is None

@@ -44,11 +44,12 @@ MANY = st.lists(
     st.builds(one, st.integers(0, 24 * 500), st.sampled_from(["nightly", "deploy", "manual"])),
     max_size=40,
     unique_by=lambda m: m.id,
-)
+).map(lambda found: sorted(found, key=lambda m: m.created_at))
+NOW = START + timedelta(days=1000)
 
 
 def kept(found: list[Manifest], nights: Policy, changes: Policy = CHANGES, proven: tuple[str, ...] = ()) -> list[str]:
-    return [v.snapshot.id for v in decide(found, nights, changes, proven) if v.why]
+    return [v.snapshot.id for v in decide(found, nights, changes, proven, NOW) if v.why]
 
 
 def test_a_year_of_nights_leaves_days_weeks_and_months() -> None:
@@ -94,6 +95,27 @@ def test_an_archive_that_is_needed_and_the_last_proof_are_kept(
     for manifest in found:
         if manifest.id in left and manifest.archive:
             assert manifest.archive in left
+
+
+def test_dates_that_are_not_plausible_cost_no_snapshot_its_place() -> None:
+    """A clock that was a year ahead for some nights, and a year behind for others; it is right again."""
+    nights = [one(24 * day) for day in range(970, 1000)]
+    ahead = [one(24 * (1365 + day)) for day in range(20)]
+    behind = [one(24 * (600 + day)) for day in range(20)]
+    true = set(kept(nights, NIGHTS))
+    assert true < set(kept([*nights[:10], *ahead, *nights[10:20], *behind, *nights[20:]], NIGHTS))
+    verdicts = decide([*nights, *ahead, *behind], NIGHTS, CHANGES, (), NOW)
+    assert all("its date is not plausible" in v.why for v in verdicts if v.snapshot in ahead or v.snapshot in behind)
+
+
+def test_a_clock_that_is_wrong_now_takes_no_more_than_a_night_s_place() -> None:
+    nights = [one(24 * day) for day in range(30)]
+    right = kept(nights, Policy(daily=14))
+    for years in (-1, 1):
+        wrong = one(24 * (30 + 365 * years))
+        now = wrong.created_at
+        left = [v.snapshot.id for v in decide([*nights, wrong], Policy(daily=14), CHANGES, (), now) if v.why]
+        assert set(right[1:]) <= set(left) and wrong.id in left
 
 
 @pytest.mark.parametrize("text", ["daily", "daily=x", "often=3", "", "last=0", "last=-1", "daily=1;rm"])

@@ -1,0 +1,165 @@
+"""The shelf: which snapshots there are. The catalog says so; storage holds the bytes.
+
+An object in storage that the shelf does not know is no snapshot, whatever it says of itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from tenants.core.ledger import Listed
+from tenants.core.manifest import Manifest
+from tenants.edges import catalog, postgres
+from tenants.edges.postgres import Connection
+
+STEP = 5
+"""The version of the catalog since which it knows digests of manifests. A tenant's own URL may meet an older one."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """One snapshot that the catalog knows."""
+
+    tenant: str
+    id: str
+    server: str | None
+    """The lost server that took it; None if this one did."""
+    created_at: datetime
+    size: int
+    sha256: str
+    """Of the archive as stored; snapshots that share an archive have the same."""
+    manifest: str | None
+    """SHA-256 of the manifest; None if an earlier version of this program took it, and no run has read it since."""
+    content: str | None
+    """SHA-256 of the content, which an encrypted archive does not show."""
+    revision: str | None
+    proven_at: datetime | None
+
+
+def known(connection: Connection, tenant: str | None = None) -> list[Known]:
+    """The snapshots of the tenant, or of all, in the order in which they were taken. With a tenant's own URL those of
+    that one."""
+    query = """SELECT tenant, id, to_jsonb(s)->>'server' AS server, created_at, bytes AS size, sha256,
+                      to_jsonb(s)->>'manifest' AS manifest, content, revision, proven_at
+               FROM tenants.snapshots s WHERE tenant = coalesce(%s, tenant)
+               ORDER BY tenant, (to_jsonb(s)->>'number')::bigint, id"""
+    return [Known(**row) for row in postgres.dict_rows(connection, query, [tenant])]
+
+
+def add(connection: Connection, manifest: Manifest, digest: str, content: str | None) -> None:
+    """The snapshot exists from here on, and nothing is pending any more. `digest` is that of its manifest, `content`
+    that of what is in it. Nothing if it is there already."""
+    with connection.transaction():
+        catalog.add_snapshot(connection, manifest, content, digest)
+        forget_pending(connection, manifest.tenant)
+
+
+def note_digest(connection: Connection, tenant: str, id_: str, digest: str) -> None:
+    """Of a snapshot that an earlier version took: the manifest was read, and it is the right one. For the admin."""
+    if catalog.version(connection) < STEP:  # a command that only reads does not bring the catalog up to date
+        return
+    query = "UPDATE tenants.snapshots SET manifest = %s WHERE (tenant, id) = (%s, %s) AND manifest IS NULL"
+    connection.execute(query, [digest, tenant, id_])
+
+
+def begin(connection: Connection, tenant: str, id_: str, digest: str, content: str) -> None:
+    """Its archive is in storage, and its manifest follows. To be called under the tenant's lock."""
+    if catalog.version(connection) >= STEP:
+        connection.execute(
+            """INSERT INTO tenants.pending (tenant, id, manifest, content) VALUES (%s, %s, %s, %s)
+               ON CONFLICT (tenant) DO UPDATE SET id = excluded.id, manifest = excluded.manifest,
+                                                  content = excluded.content""",
+            [tenant, id_, digest, content],
+        )
+
+
+def pending(connection: Connection, tenant: str) -> tuple[str, str, str | None] | None:
+    """The snapshot that a run has begun and not finished: its id, and the digests of manifest and content."""
+    if catalog.version(connection) < STEP:
+        return None
+    row = connection.execute("SELECT id, manifest, content FROM tenants.pending WHERE tenant = %s", [tenant]).fetchone()
+    return (row[0], row[1], row[2]) if row else None
+
+
+def forget_pending(connection: Connection, tenant: str) -> None:
+    if catalog.version(connection) >= STEP:
+        connection.execute("DELETE FROM tenants.pending WHERE tenant = %s", [tenant])
+
+
+def forget(connection: Connection, tenant: str, id_: str) -> None:
+    """The snapshot exists no more."""
+    connection.execute("DELETE FROM tenants.snapshots WHERE (tenant, id) = (%s, %s)", [tenant, id_])
+
+
+def note_proven(connection: Connection, tenant: str, id_: str) -> None:
+    """A drill restored the snapshot just now, or its archive is known to restore."""
+    connection.execute("UPDATE tenants.snapshots SET proven_at = now() WHERE (tenant, id) = (%s, %s)", [tenant, id_])
+
+
+def note_unproven(connection: Connection, tenant: str, sha256: str) -> None:
+    """The archive did not come back as it was: nothing that names it is proven."""
+    query = "UPDATE tenants.snapshots SET proven_at = NULL WHERE (tenant, sha256) = (%s, %s)"
+    connection.execute(query, [tenant, sha256])
+
+
+def adopt(connection: Connection, tenant: str, server: str, listed: Sequence[Listed]) -> None:
+    """The snapshots that a lost server took, as its ledger lists them. Nothing for those that are known."""
+    for one in listed:
+        connection.execute(
+            """INSERT INTO tenants.snapshots
+                   (id, tenant, created_at, revision, bytes, sha256, verified_at, manifest, server, proven_at)
+               VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING""",
+            [
+                *(one.id, tenant, one.created_at, one.revision, one.size, one.sha256, one.created_at, one.manifest),
+                *(server, one.proven_at),
+            ],
+        )
+
+
+@dataclass(frozen=True)
+class Head:
+    """The newest ledger of a tenant."""
+
+    number: int
+    digest: str
+    listed: str
+    """Digest of what it lists."""
+    objects: tuple[str, ...]
+    """Objects in storage that are ledgers of this server: the newest, and those that could not be removed yet."""
+
+
+def head(connection: Connection, tenant: str) -> Head | None:
+    query = "SELECT number, digest, listed, objects FROM tenants.ledgers WHERE tenant = %s"
+    row = connection.execute(query, [tenant]).fetchone()
+    return Head(row[0], row[1], row[2], tuple(row[3])) if row else None
+
+
+def set_head(connection: Connection, tenant: str, new: Head) -> None:
+    connection.execute(
+        """INSERT INTO tenants.ledgers (tenant, number, digest, listed, objects) VALUES (%s, %s, %s, %s, %s)
+           ON CONFLICT (tenant) DO UPDATE SET number = excluded.number, digest = excluded.digest,
+                                              listed = excluded.listed, objects = excluded.objects""",
+        [tenant, new.number, new.digest, new.listed, list(new.objects)],
+    )
+
+
+def private_key(connection: Connection) -> tuple[bytes, bytes] | None:
+    """This server's key, private and public; None before there is one. For the admin alone."""
+    row = connection.execute("SELECT private, public FROM tenants.keys WHERE private IS NOT NULL").fetchone()
+    return (bytes(row[0]), bytes(row[1])) if row else None
+
+
+def add_key(connection: Connection, fingerprint: str, public: bytes, private: bytes | None = None) -> None:
+    """Trust the key; with its private half it is this server's own, of which there is one."""
+    query = """INSERT INTO tenants.keys (fingerprint, public, private) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"""
+    connection.execute(query, [fingerprint, public, private])
+
+
+def trusted(connection: Connection) -> dict[str, bytes]:
+    """The keys that this server trusts, its own among them, by fingerprint."""
+    if catalog.version(connection) < STEP:
+        return {}
+    rows = connection.execute("SELECT fingerprint, public FROM tenants.keys ORDER BY added_at").fetchall()
+    return {row[0]: bytes(row[1]) for row in rows}

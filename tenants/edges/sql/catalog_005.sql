@@ -1,0 +1,38 @@
+-- The catalog is the authority for snapshots: storage holds bytes, and whoever can write there can write anything.
+
+ALTER TABLE tenants.snapshots
+    ADD COLUMN manifest text CHECK (length(manifest) = 64),  -- digest of the manifest; null: an earlier version took it
+    ADD COLUMN server   text CHECK (length(server) = 12),    -- the server that took it, where that is a lost one
+    ADD COLUMN number   bigint GENERATED ALWAYS AS IDENTITY; -- the order in which they were taken, whatever clocks said
+GRANT INSERT (manifest) ON tenants.snapshots TO "tenants~members";
+
+-- The snapshot that is under way: its archive is in storage, its manifest may be. There is one for each tenant at most,
+-- since it is taken under the tenant's lock. The next run completes it, or forgets it.
+CREATE TABLE tenants.pending (
+    tenant   text PRIMARY KEY,
+    id       text NOT NULL CHECK (length(id) <= 64),
+    manifest text NOT NULL CHECK (length(manifest) = 64),
+    content  text CHECK (length(content) = 64)
+);
+ALTER TABLE tenants.pending ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON tenants.pending USING (tenant = current_user::text);
+GRANT SELECT, INSERT, UPDATE, DELETE ON tenants.pending TO "tenants~members";
+
+-- Keys that sign ledgers: this server's own, with its private half, and those of lost servers that the operator trusts.
+-- The one secret in the catalog. Nobody but the owner of the catalog can read the table.
+CREATE TABLE tenants.keys (
+    fingerprint text PRIMARY KEY,
+    public      bytea NOT NULL CHECK (length(public) = 32),
+    private     bytea CHECK (length(private) = 32),
+    added_at    timestamptz NOT NULL DEFAULT now()
+);
+CREATE UNIQUE INDEX ON tenants.keys ((true)) WHERE private IS NOT NULL;
+
+-- The newest ledger of each tenant, and the objects in storage that are ledgers of ours.
+CREATE TABLE tenants.ledgers (
+    tenant  text PRIMARY KEY,
+    number  bigint NOT NULL,
+    digest  text NOT NULL,   -- of the object, which the next ledger names
+    listed  text NOT NULL,   -- digest of what it lists, by which to tell whether it needs a new one
+    objects text[] NOT NULL
+);
