@@ -309,21 +309,21 @@ def remove_tenant(connection: Connection, name: str) -> None:
     connection.execute("DELETE FROM tenants.tenants WHERE name = %s", [name])
 
 
-def add_snapshot(connection: Connection, manifest: Manifest, content: str | None, digest: str) -> None:
+def add_snapshot(connection: Connection, manifest: Manifest, content: str | None, digest: str, store: str) -> None:
     """`content` is the digest of what is in it, which a bucket that cannot read that is not told; `digest` that of its
-    manifest. Nothing if it is there already."""
+    manifest; `store` where it is. Nothing if it is there already."""
     query: LiteralString = """INSERT INTO tenants.snapshots
-               (id, tenant, created_at, revision, bytes, sha256, verified_at, content, manifest)
-           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"""
+               (id, tenant, created_at, revision, bytes, sha256, verified_at, content, manifest, store)
+           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"""
     values = [
         *(manifest.id, manifest.tenant, manifest.created_at, manifest.revision, manifest.size, manifest.sha256),
-        *(manifest.verified_at, content, digest),
+        *(manifest.verified_at, content, digest, store),
     ]
     if version(connection) < _KEYS:  # a tenant's own URL, and the catalog of an older program
         query = """INSERT INTO tenants.snapshots
                (id, tenant, created_at, revision, bytes, sha256, verified_at, content)
            VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"""
-        values.pop()
+        del values[-2:]
     connection.execute(query, values)
 
 

@@ -26,6 +26,8 @@ class Known:
     id: str
     server: str | None
     """The lost server that took it; None if this one did."""
+    store: str | None
+    """Where it is, as TENANTS_STORE says it; None if that is not known."""
     created_at: datetime
     size: int
     sha256: str
@@ -41,18 +43,18 @@ class Known:
 def known(connection: Connection, tenant: str | None = None) -> list[Known]:
     """The snapshots of the tenant, or of all, in the order in which they were taken. With a tenant's own URL those of
     that one."""
-    query = """SELECT tenant, id, to_jsonb(s)->>'server' AS server, created_at, bytes AS size, sha256,
-                      to_jsonb(s)->>'manifest' AS manifest, content, revision, proven_at
+    query = """SELECT tenant, id, created_at, bytes AS size, sha256, content, revision, proven_at,
+                      to_jsonb(s)->>'server' AS server, to_jsonb(s)->>'store' AS store,
+                      to_jsonb(s)->>'manifest' AS manifest
                FROM tenants.snapshots s WHERE tenant = coalesce(%s, tenant)
                ORDER BY tenant, (to_jsonb(s)->>'number')::bigint, id"""
     return [Known(**row) for row in postgres.dict_rows(connection, query, [tenant])]
 
 
-def add(connection: Connection, manifest: Manifest, digest: str, content: str | None) -> None:
-    """The snapshot exists from here on, and nothing is pending any more. `digest` is that of its manifest, `content`
-    that of what is in it. Nothing if it is there already."""
+def add(connection: Connection, manifest: Manifest, begun: Pending) -> None:
+    """The snapshot exists from here on, and nothing is pending any more. Nothing if it is there already."""
     with connection.transaction():
-        catalog.add_snapshot(connection, manifest, content, digest)
+        catalog.add_snapshot(connection, manifest, begun.content, begun.manifest, begun.store)
         forget_pending(connection, manifest.tenant)
 
 
@@ -64,23 +66,37 @@ def note_digest(connection: Connection, tenant: str, id_: str, digest: str) -> N
     connection.execute(query, [digest, tenant, id_])
 
 
-def begin(connection: Connection, tenant: str, id_: str, digest: str, content: str) -> None:
-    """Its archive is in storage, and its manifest follows. To be called under the tenant's lock."""
+@dataclass(frozen=True)
+class Pending:
+    """A snapshot that is under way: its archive is in storage, and its manifest follows."""
+
+    id: str
+    manifest: str
+    """SHA-256 of its manifest."""
+    content: str | None
+    """SHA-256 of its content."""
+    store: str
+    """Where it is, as TENANTS_STORE says it."""
+
+
+def begin(connection: Connection, tenant: str, begun: Pending) -> None:
+    """To be called under the tenant's lock: there is one at most."""
     if catalog.version(connection) >= STEP:
         connection.execute(
-            """INSERT INTO tenants.pending (tenant, id, manifest, content) VALUES (%s, %s, %s, %s)
+            """INSERT INTO tenants.pending (tenant, id, manifest, content, store) VALUES (%s, %s, %s, %s, %s)
                ON CONFLICT (tenant) DO UPDATE SET id = excluded.id, manifest = excluded.manifest,
-                                                  content = excluded.content""",
-            [tenant, id_, digest, content],
+                                                  content = excluded.content, store = excluded.store""",
+            [tenant, begun.id, begun.manifest, begun.content, begun.store],
         )
 
 
-def pending(connection: Connection, tenant: str) -> tuple[str, str, str | None] | None:
-    """The snapshot that a run has begun and not finished: its id, and the digests of manifest and content."""
+def pending(connection: Connection, tenant: str, store: str) -> Pending | None:
+    """The snapshot that a run has begun there and not finished."""
     if catalog.version(connection) < STEP:
         return None
-    row = connection.execute("SELECT id, manifest, content FROM tenants.pending WHERE tenant = %s", [tenant]).fetchone()
-    return (row[0], row[1], row[2]) if row else None
+    query = "SELECT id, manifest, content, store FROM tenants.pending WHERE (tenant, store) = (%s, %s)"
+    row = connection.execute(query, [tenant, store]).fetchone()
+    return Pending(*row) if row else None
 
 
 def forget_pending(connection: Connection, tenant: str) -> None:

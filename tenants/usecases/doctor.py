@@ -15,12 +15,13 @@ from tenants.core import checkup, settings
 from tenants.core import schedule as schedules
 from tenants.core.checkup import Check, ok, unknown, warning, wrong
 from tenants.core.errors import SettingsError, TenantsError
+from tenants.core.ledger import fingerprint
 from tenants.core.names import printable
 from tenants.core.plan import Action
 from tenants.core.policy import Policy
 from tenants.core.settings import DatabaseUrl, Settings, StoreUrl
 from tenants.core.units import counted
-from tenants.edges import age, catalog, folder, heartbeat, notify, postgres, programs, sandbox, squawk
+from tenants.edges import age, catalog, folder, heartbeat, notify, postgres, programs, sandbox, shelf, squawk
 from tenants.edges.postgres import Connection
 from tenants.usecases import access as ways
 from tenants.usecases import inventory, planning, prune
@@ -185,6 +186,15 @@ def _encryption(patient: _Patient) -> Found:
         yield ok("encryption", "off: whoever can read the bucket can read the snapshots")
 
 
+def _signing(patient: _Patient) -> Found:
+    access = patient.access
+    if access is None or access.own or catalog.version(access.connection) < shelf.STEP:
+        return
+    if key := shelf.private_key(access.connection):
+        words = f"the ledgers of snapshots are signed with key {fingerprint(key[1])}: keep these digits somewhere else"
+        yield ok("signing", words)
+
+
 def _rehearsal(patient: _Patient) -> Found:
     access, off = patient.access, patient.value("TENANTS_REHEARSAL").lower() in ("off", "no", "false", "0")
     if off or not access:
@@ -288,6 +298,7 @@ CHECKS: Mapping[str, Callable[[_Patient], Found]] = {
     "sandbox": _sandbox,
     "store": _store,
     "encryption": _encryption,
+    "signing": _signing,
     "migrations": _migrations,
     "rehearsal": _rehearsal,
     "linter": _linter,

@@ -7,6 +7,7 @@ compared with what the catalog knows of them: `authentic` is the one way from a 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from tenants.edges import catalog, shelf
 from tenants.edges.shelf import Known
 from tenants.edges.store import Store, open_store, require_store
 from tenants.usecases.access import Access
+
+_log = logging.getLogger(__name__)
 
 
 def bounded(store: Store, key: str) -> bytes:
@@ -75,19 +78,25 @@ def find(
     besides: Collection[str] = (),
 ) -> Manifest:
     """The manifest of that snapshot, or of the one that was taken last, or of the last one that was there `at` a time.
-    The last one is not one that was taken for a reason in `besides`, as long as there is another.
+    The last one is not one that was taken for a reason in `besides`, as long as there is another. One that is gone from
+    storage is passed over, and the log says so.
 
     The catalog says which snapshots there are, and in which order they were taken: no date and no name of an object in
     storage can put another one in the place of the newest. Raises NoSnapshot, SnapshotError.
     """
-    version = catalog.version(access.connection)
+    server = catalog.server_or_none(access.connection)
     known = [
         one
-        for one in (shelf.known(access.connection, tenant) if version else [])
+        for one in (shelf.known(access.connection, tenant) if server else [])
         if (at is None or one.id[:16] <= manifests.stamp(at)) and id_ in (None, one.id)
     ]
     newest: Manifest | None = None
+    there = _keys(store, tenant, {one.server or server for one in known}) if server else set()
     for one in reversed(known):
+        if _place(one, server or "") not in there:
+            if is_here(access, one):
+                _log.warning("snapshot %s of %s is gone from storage", one.id, tenant)
+            continue
         manifest = authentic(access, store, one)
         newest = newest or manifest
         if id_ or manifest.reason not in besides:
@@ -95,6 +104,17 @@ def find(
     if newest:
         return newest
     raise _no_snapshot(access, store, tenant, id_, at)
+
+
+def _keys(store: Store, tenant: str | None, servers: Iterable[str]) -> set[str]:
+    """The objects of the tenant, or of all, on those servers."""
+    prefixes = [manifests.tenant_prefix(server, tenant) if tenant else f"{server}/" for server in servers]
+    return {found.key for prefix in prefixes for found in store.objects(prefix)}
+
+
+def is_here(access: Access, one: Known) -> bool:
+    """Whether the snapshot ought to be in this storage: an app that deploys itself may have one of its own."""
+    return one.store in (None, str(access.settings.store))
 
 
 def _no_snapshot(access: Access, store: Store, tenant: str, id_: str | None, at: datetime | None) -> NoSnapshot:
@@ -149,15 +169,11 @@ def list_snapshots(access: Access, tenant: str | None) -> Listing:
     server = catalog.server(access.connection)
     wanted = access.own or tenant
     known = shelf.known(access.connection, wanted)
-    prefixes = {
-        manifests.tenant_prefix(place, wanted) if wanted else f"{place}/"
-        for place in {server, *filter(None, (one.server for one in known))}
-    }
-    keys = {entry.key for prefix in prefixes for entry in store.objects(prefix)}
+    keys = _keys(store, wanted, {server, *(one.server or server for one in known)})
     found, damaged = [], []
-    gone = tuple(one for one in known if _place(one, server) not in keys)
+    absent = [one for one in known if _place(one, server) not in keys]
     for one in known:
-        if one in gone:
+        if one in absent:
             continue
         try:
             manifest = authentic(access, store, one)
@@ -178,7 +194,7 @@ def list_snapshots(access: Access, tenant: str | None) -> Listing:
     return Listing(
         tuple(found),
         tuple(damaged),
-        gone,
+        tuple(one for one in absent if is_here(access, one)),
         frozenset(m.id for m in found if m.sha256 in digests),
         tuple(sorted(set(unknown) - ours)),
     )

@@ -22,7 +22,7 @@ KEPT = 20
 
 
 def listed(access: Access, tenant: str) -> list[Listed]:
-    """What the ledger is to list: the snapshots that this server took and whose manifest it knows."""
+    """What the ledger is to list: snapshots that this server took into this storage, and whose manifest it knows."""
     return [
         Listed(
             one.id,
@@ -33,7 +33,7 @@ def listed(access: Access, tenant: str) -> list[Listed]:
             manifests.rfc3339(one.proven_at) if one.proven_at else None,
         )
         for one in shelf.known(access.connection, tenant)
-        if one.manifest and one.server is None
+        if one.manifest and one.server is None and one.store in (None, str(access.settings.store))
     ]
 
 

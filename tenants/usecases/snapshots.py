@@ -23,7 +23,7 @@ from tenants.core.units import seconds, size
 from tenants.edges import catalog, postgres, programs, shelf
 from tenants.edges.catalog import Entry
 from tenants.edges.programs import Programs
-from tenants.edges.shelf import Known
+from tenants.edges.shelf import Known, Pending
 from tenants.edges.store import Store, open_store, require_store
 from tenants.usecases import archives, inventory, ledgers
 from tenants.usecases.access import Access
@@ -118,11 +118,12 @@ def _publish(access: Access, store: Store, manifest: Manifest, content: str) -> 
     What is killed in between the next run settles (`_settle`)."""
     data = manifest.to_json()
     digest = hashlib.sha256(data).hexdigest()
-    shelf.begin(access.connection, manifest.tenant, manifest.id, digest, content)
+    begun = Pending(manifest.id, digest, content, str(access.settings.store))
+    shelf.begin(access.connection, manifest.tenant, begun)
     coming = Listed(manifest.id, digest, manifest.size, manifest.sha256, manifest.revision, None)
     ledgers.write(access, store, manifest.tenant, coming)
     store.put_new(manifests.manifest_key(manifest.server, manifest.tenant, manifest.id), data)
-    shelf.add(access.connection, manifest, digest, content)
+    shelf.add(access.connection, manifest, begun)
 
 
 def prepare(access: Access) -> None:
@@ -235,21 +236,21 @@ def _last(access: Access, store: Store, coming: Manifest, known: Sequence[Known]
     """The last of the snapshots that are `known` of the tenant, if its manifest is right and for the same recipients:
     its archive may do for the one that is coming. Of one that is encrypted the catalog alone knows the digest of what
     is in it."""
-    own = [one for one in known if one.server is None]
-    if not own:
+    if not known:
         return None
     try:
-        last = inventory.authentic(access, store, own[-1])
+        last = inventory.authentic(access, store, known[-1])
     except SnapshotError:
         return None
     if last.recipients != coming.recipients:
         return None
-    return last if not last.recipients else replace(last, content_sha256=own[-1].content)
+    return last if not last.recipients else replace(last, content_sha256=known[-1].content)
 
 
 def _clear_unfinished(access: Access, store: Store, server: str, tenant: str) -> list[Known]:
     """What killed runs have left: uploads without an end, a snapshot that is not in the catalog yet, archives without a
-    manifest. Under the tenant's lock nobody else is at work there. Returns the snapshots that there are, in order.
+    manifest. Under the tenant's lock nobody else is at work there. Returns the snapshots of this server that are here,
+    in order.
 
     Only an archive that has no manifest of its name goes, and none that a snapshot of the catalog names: where the
     manifest of one cannot be read, it may name any of them, and all stay.
@@ -258,13 +259,17 @@ def _clear_unfinished(access: Access, store: Store, server: str, tenant: str) ->
     store.abort_unfinished(prefix)
     keys = {found.key for found in store.objects(prefix)}
     _settle(access, store, server, tenant, keys)
-    known = shelf.known(access.connection, tenant)
+    known = [
+        one
+        for one in shelf.known(access.connection, tenant)
+        if one.server is None and manifests.manifest_key(server, tenant, one.id) in keys
+    ]
     complete = {key.removesuffix(".json") for key in keys if key.endswith(".json")}
     kinds = (manifests.ARCHIVE, manifests.SEALED)
     orphans = {key for key in keys if key.endswith(kinds)} - {name + kind for name in complete for kind in kinds}
     if orphans:
         try:
-            orphans -= {inventory.authentic(access, store, one).key for one in known if one.server is None}
+            orphans -= {inventory.authentic(access, store, one).key for one in known}
         except SnapshotError:
             return known
     for key in orphans:
@@ -274,15 +279,13 @@ def _clear_unfinished(access: Access, store: Store, server: str, tenant: str) ->
 
 def _settle(access: Access, store: Store, server: str, tenant: str, keys: Collection[str]) -> None:
     """What a killed run had begun is a snapshot if its manifest is in storage, and else it is none."""
-    begun = shelf.pending(access.connection, tenant)
+    begun = shelf.pending(access.connection, tenant, str(access.settings.store))
     if begun is None:
         return
-    id_, digest, content = begun
-    if manifests.is_id(id_) and (key := manifests.manifest_key(server, tenant, id_)) in keys:
-        data = inventory.bounded(store, key)
-        if hashlib.sha256(data).hexdigest() == digest:
-            manifest = Manifest.from_json(data, server=server, tenant=tenant, id=id_)
-            shelf.add(access.connection, manifest, digest, content)
+    if manifests.is_id(begun.id) and manifests.manifest_key(server, tenant, begun.id) in keys:
+        manifest, digest = inventory.read(store, server, tenant, begun.id)
+        if digest == begun.manifest:
+            shelf.add(access.connection, manifest, begun)
             return
     shelf.forget_pending(access.connection, tenant)
 

@@ -559,13 +559,13 @@ def test_a_restore_of_what_is_not_there_changes_nothing(place: Place) -> None:
 
 @pytest.mark.parametrize("command", [["snapshots", "--json"], ["restore", "fruits"]], ids=lambda command: command[0])
 def test_a_manifest_that_somebody_has_damaged_is_named(place: Place, command: list[str]) -> None:
-    place.tenants("create", "fruits")
-    [(server,)] = place.database.sql("SELECT server FROM tenants.catalog")
-    folder = place.store / server / "fruits"
-    folder.mkdir(parents=True)
-    for hostile in (b"[" * 100_000, b"{}", b"\xff", b'{"format": 2}', b""):
-        (folder / f"{UNKNOWN}.json").write_bytes(hostile)
-        stopped(place.tenants(*command), 5, f"snapshot {UNKNOWN} of fruits")
+    place.fruits()
+    place.deployed()
+    id_ = place.snapshot()
+    (manifest,) = place.store.rglob("*.json")
+    for hostile in (b"[" * 100_000, b"{}", b"\xff", b'{"format": 2}', b"", b" " * (9 << 20)):
+        manifest.write_bytes(hostile)
+        stopped(place.tenants(*command), 5, id_)
 
 
 # Usage

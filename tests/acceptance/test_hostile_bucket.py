@@ -263,7 +263,7 @@ def test_unsigned_snapshots_bring_no_extension_that_postgresql_does_not_trust(or
 # What an earlier version has left
 
 EARLIER = """
-    ALTER TABLE tenants.snapshots DROP COLUMN manifest, DROP COLUMN server, DROP COLUMN number;
+    ALTER TABLE tenants.snapshots DROP COLUMN manifest, DROP COLUMN server, DROP COLUMN number, DROP COLUMN store;
     DROP TABLE tenants.pending, tenants.keys, tenants.ledgers;
     UPDATE tenants.catalog SET version = 4
 """

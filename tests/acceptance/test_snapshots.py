@@ -298,8 +298,8 @@ def ledgers_of(bucket: Bucket) -> list[str]:
 
 
 BEGUN = """
-    INSERT INTO tenants.pending (tenant, id, manifest, content)
-        SELECT tenant, id, manifest, content FROM tenants.snapshots;
+    INSERT INTO tenants.pending (tenant, id, manifest, content, store)
+        SELECT tenant, id, manifest, content, store FROM tenants.snapshots;
     DELETE FROM tenants.snapshots
 """
 """The catalog as it was before the snapshot was there: its archive is in storage."""

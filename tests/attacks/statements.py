@@ -578,6 +578,16 @@ CATALOG = Group(
             "UPDATE tenants.deploys SET tenant = 'apples'",
             _CATALOG,
         ),
+        Attack("read-key", "Read the key that signs ledgers", "SELECT private FROM tenants.keys", _CATALOG),
+        Attack(
+            "add-key", "Have a key of one's own trusted", "INSERT INTO tenants.keys VALUES ('x', '\\x00')", _CATALOG
+        ),
+        Attack(
+            "forge-pending",
+            "Forge the snapshot of a neighbour that is under way",
+            "INSERT INTO tenants.pending VALUES ('apples', 'x', repeat('0', 64), NULL, 'x')",
+            _CATALOG,
+        ),
         Attack("catalog-delete", "Delete records", "DELETE FROM tenants.deploys", _CATALOG),
         Attack(
             "catalog-lock",

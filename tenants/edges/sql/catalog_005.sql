@@ -3,8 +3,9 @@
 ALTER TABLE tenants.snapshots
     ADD COLUMN manifest text CHECK (length(manifest) = 64),  -- digest of the manifest; null: an earlier version took it
     ADD COLUMN server   text CHECK (length(server) = 12),    -- the server that took it, where that is a lost one
+    ADD COLUMN store    text CHECK (length(store) <= 500),   -- where it is: an app may have a store of its own
     ADD COLUMN number   bigint GENERATED ALWAYS AS IDENTITY; -- the order in which they were taken, whatever clocks said
-GRANT INSERT (manifest) ON tenants.snapshots TO "tenants~members";
+GRANT INSERT (manifest, store) ON tenants.snapshots TO "tenants~members";
 
 -- The snapshot that is under way: its archive is in storage, its manifest may be. There is one for each tenant at most,
 -- since it is taken under the tenant's lock. The next run completes it, or forgets it.
@@ -12,7 +13,8 @@ CREATE TABLE tenants.pending (
     tenant   text PRIMARY KEY,
     id       text NOT NULL CHECK (length(id) <= 64),
     manifest text NOT NULL CHECK (length(manifest) = 64),
-    content  text CHECK (length(content) = 64)
+    content  text CHECK (length(content) = 64),
+    store    text NOT NULL CHECK (length(store) <= 500)
 );
 ALTER TABLE tenants.pending ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON tenants.pending USING (tenant = current_user::text);
