@@ -112,9 +112,9 @@ def _make_key(connection: Connection) -> None:
     values = [fingerprint(public), public, private]
     connection.execute("INSERT INTO tenants.keys (fingerprint, public, private) VALUES (%s, %s, %s)", values)
     words = (
-        "this server signs its lists of snapshots with the key %s: keep these digits somewhere else, a new server needs"
+        "this server signs its snapshots with key %s. Keep this fingerprint outside of the server: a new one needs it"
     )
-    _log.warning(words + " them to recover (tenants recover --trust %s)", fingerprint(public), fingerprint(public))
+    _log.warning(words + " for: tenants recover --trust %s", fingerprint(public), fingerprint(public))
 
 
 def _make_group(connection: Connection, me: Identity) -> None:

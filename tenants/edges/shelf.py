@@ -109,9 +109,10 @@ def forget(connection: Connection, tenant: str, id_: str) -> None:
     connection.execute("DELETE FROM tenants.snapshots WHERE (tenant, id) = (%s, %s)", [tenant, id_])
 
 
-def note_proven(connection: Connection, tenant: str, id_: str) -> None:
-    """A drill restored the snapshot just now, or its archive is known to restore."""
-    connection.execute("UPDATE tenants.snapshots SET proven_at = now() WHERE (tenant, id) = (%s, %s)", [tenant, id_])
+def note_proven(connection: Connection, tenant: str, sha256: str) -> None:
+    """A drill restored the archive just now, or is known to: that is so of each snapshot that names it."""
+    query = "UPDATE tenants.snapshots SET proven_at = now() WHERE (tenant, sha256) = (%s, %s)"
+    connection.execute(query, [tenant, sha256])
 
 
 def note_unproven(connection: Connection, tenant: str, sha256: str) -> None:

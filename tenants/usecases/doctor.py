@@ -191,7 +191,7 @@ def _signing(patient: _Patient) -> Found:
     if access is None or access.own or catalog.version(access.connection) < shelf.STEP:
         return
     if key := shelf.private_key(access.connection):
-        words = f"the ledgers of snapshots are signed with key {fingerprint(key[1])}: keep these digits somewhere else"
+        words = f"snapshots are signed with key {fingerprint(key[1])}; keep this fingerprint outside of the server"
         yield ok("signing", words)
 
 

@@ -52,7 +52,7 @@ def drill(
         )
     if not again and manifest.sha256 in inventory.proven(shelf.known(connection, name)):
         tell(Event(name, "drill", f"{manifest.id}: its archive was proven before"))
-        shelf.note_proven(connection, name, manifest.id)
+        shelf.note_proven(connection, name, manifest.sha256)
         return Drilled(manifest.id, True, len(manifest.tables), manifest.rows, 0.0)
     shelf.note_unproven(connection, name, manifest.sha256)
     began = time.monotonic()
@@ -86,7 +86,7 @@ def drill(
             next=f"take another one, and drill that: tenants snapshot {name} && tenants drill {name}",
         )
     took = time.monotonic() - began
-    shelf.note_proven(connection, name, manifest.id)
+    shelf.note_proven(connection, name, manifest.sha256)
     ledgers.write(access, store, name)
     tables = len([table for table in found if "." in table])
     tell(

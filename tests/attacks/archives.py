@@ -17,6 +17,15 @@ def _row(id_: str, title: str, code: str, kept_by: str, expects: str = "backslas
     return Attack("archive-" + id_, title, code, kept_by, "denied", ("bucket",), expects=(expects,))
 
 
+_SHELF = "the catalog says what is a snapshot"
+_LEDGER = "the ledger counts that the trusted key signed, and of those the one with the highest number"
+
+
+def _put(id_: str, title: str, test: str, kept_by: str) -> Attack:
+    """`test` is the one that tries it, in `tests/acceptance/test_hostile_bucket.py`."""
+    return Attack("put-" + id_, title, test, kept_by, "denied", ("bucket",))
+
+
 GROUPS = (
     Group(
         "Archives in the bucket",
@@ -85,6 +94,59 @@ GROUPS = (
                 "../apples/ID",
                 "an id is digits and letters of one form, and no path",
                 "is not the id of a snapshot",
+            ),
+        ),
+    ),
+    Group(
+        "Objects that someone else puts into the bucket",
+        (
+            _put(
+                "displace",
+                "195 manifests dated in the future, to push true snapshots out of the retention policy",
+                "test_manifests_dated_in_the_future_push_no_snapshot_out",
+                _SHELF,
+            ),
+            _put(
+                "forge",
+                "A whole forged snapshot with a proof, one second ahead of the newest",
+                "test_a_forged_snapshot_is_neither_listed_nor_proven_nor_restored",
+                _SHELF,
+            ),
+            _put(
+                "stand-in",
+                "The same, to be named as the archive of the next snapshot",
+                "test_an_archive_that_is_not_ours_does_for_no_snapshot",
+                _SHELF,
+            ),
+            _put(
+                "huge",
+                "A manifest and a ledger of 600 megabytes, to exhaust memory",
+                "test_a_manifest_of_600_megabytes_stops_no_night_and_no_recovery",
+                "unknown objects are not read; what is read has a limit",
+            ),
+            _put(
+                "other-key",
+                "On a lost server, a ledger that the attacker's own key signed",
+                "test_only_what_the_trusted_key_signed_comes_back",
+                _LEDGER,
+            ),
+            _put(
+                "replay",
+                "On a lost server, an old ledger, a neighbor's ledger and manifests under other names",
+                "test_ledgers_and_manifests_that_were_copied_swapped_or_are_old_change_nothing",
+                _LEDGER,
+            ),
+            _put(
+                "swap",
+                "On a lost server, a manifest in the place of a true one",
+                "test_a_manifest_that_is_another_one_than_the_ledger_lists_is_passed_over_and_said",
+                _LEDGER,
+            ),
+            _put(
+                "extension",
+                "On a lost server without a ledger, extensions that give rights",
+                "test_unsigned_snapshots_bring_no_extension_that_postgresql_does_not_trust",
+                "of an unsigned manifest only extensions are made that PostgreSQL trusts",
             ),
         ),
     ),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from attacks import page
+from pathlib import Path
+
+from attacks import archives, page
 from attacks.model import WAYS
 
 from tenants.usecases import audit
@@ -19,3 +21,9 @@ def test_attacks_are_told_apart_and_told_whole() -> None:
     assert all(attack.title and attack.kept_by and set(attack.ways) <= set(WAYS) for attack in every)
     assert all(attack.ended_by for attack in every if attack.outcome == "bounded")
     assert {attack.rule for attack in every if attack.rule} <= {rule.id for rule in audit.rules()}
+
+
+def test_each_object_that_someone_puts_into_the_bucket_has_its_test() -> None:
+    tests = (Path(__file__).parents[1] / "acceptance" / "test_hostile_bucket.py").read_text("utf-8")
+    for attack in archives.GROUPS[2].attacks:
+        assert f"def {attack.code}(" in tests

@@ -5,6 +5,10 @@ ALTER TABLE tenants.snapshots
     ADD COLUMN server   text CHECK (length(server) = 12),    -- the server that took it, where that is a lost one
     ADD COLUMN store    text CHECK (length(store) <= 500),   -- where it is: an app may have a store of its own
     ADD COLUMN number   bigint GENERATED ALWAYS AS IDENTITY; -- the order in which they were taken, whatever clocks said
+-- A proof is one of the archive, which several snapshots name.
+UPDATE tenants.snapshots s SET proven_at = p.proven_at
+FROM (SELECT tenant, sha256, max(proven_at) AS proven_at FROM tenants.snapshots GROUP BY 1, 2) p
+WHERE (p.tenant, p.sha256) = (s.tenant, s.sha256);
 GRANT INSERT (manifest, store) ON tenants.snapshots TO "tenants~members";
 
 -- The snapshot that is under way: its archive is in storage, its manifest may be. There is one for each tenant at most,
