@@ -154,6 +154,12 @@ def look_after(connection: Connection, me: Identity, role: str) -> None:
         connection.execute(compose("GRANT {role} TO {me}", role=role, me=me.role) + raw(options))
 
 
+def may(connection: Connection, privilege: str, table: str) -> bool:
+    """Whether this session has the privilege on the table, or on a column of it."""
+    row = connection.execute("SELECT has_any_column_privilege(%s, %s)", [table, privilege]).fetchone()
+    return bool(row and row[0])
+
+
 def server_version(connection: Connection) -> str:
     """As people write it: 18.6."""
     number = connection.info.server_version

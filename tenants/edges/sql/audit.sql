@@ -583,7 +583,7 @@ SELECT s.tenant, coalesce('the last proof is of ' || to_char(p.last, 'YYYY-MM-DD
        NULL::text AS fix
 FROM schemas s
 CROSS JOIN LATERAL (SELECT max(p.proven_at) AS last, min(p.created_at) AS first FROM tenants.snapshots p
-                    WHERE p.tenant = s.tenant) p
+                    WHERE p.tenant = s.tenant AND p.created_at < now() + interval '5 minutes') p
 WHERE coalesce(p.last, p.first) < now() - interval '8 days'
 
 -- name: rule_no_snapshot
@@ -592,7 +592,8 @@ SELECT s.tenant, coalesce('the last one is of ' || to_char(p.last, 'YYYY-MM-DD H
        NULL::text AS fix
 FROM schemas s
 JOIN tenants.tenants t ON t.name = s.tenant
-CROSS JOIN LATERAL (SELECT max(p.created_at) AS last FROM tenants.snapshots p WHERE p.tenant = s.tenant) p
+CROSS JOIN LATERAL (SELECT max(p.created_at) AS last FROM tenants.snapshots p
+                    WHERE p.tenant = s.tenant AND p.created_at < now() + interval '5 minutes') p
 CROSS JOIN LATERAL (SELECT min(d.recorded_at) AS first FROM tenants.deploys d
                     WHERE d.tenant = s.tenant AND d.outcome = 'migrated' AND d.recorded_at >= t.created_at) d
 WHERE EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = s.oid AND c.relkind IN ('r', 'p', 'm'))
@@ -675,8 +676,9 @@ SELECT t.name AS tenant, t.suspended_at, coalesce(z.bytes, 0)::bigint AS bytes, 
 FROM tenants.tenants t
 LEFT JOIN sizes z ON z.tenant = t.name
 CROSS JOIN LATERAL (SELECT max(p.created_at) AS snapshot_at, max(p.proven_at) AS proven_at FROM tenants.snapshots p
-                    WHERE p.tenant = t.name) p
-LEFT JOIN LATERAL (SELECT s.created_at, s.bytes::numeric FROM tenants.snapshots s WHERE s.tenant = t.name
+                    WHERE p.tenant = t.name AND p.created_at < now() + interval '5 minutes') p  -- a date to come is no date
+LEFT JOIN LATERAL (SELECT s.created_at, s.bytes::numeric FROM tenants.snapshots s
+                   WHERE s.tenant = t.name AND s.created_at < now() + interval '5 minutes'
                    ORDER BY s.created_at DESC LIMIT 1) newest ON true
 LEFT JOIN LATERAL (SELECT s.bytes FROM tenants.snapshots s
                    WHERE s.tenant = t.name AND s.created_at <= newest.created_at - interval '18 hours'

@@ -389,6 +389,21 @@ FROM unnest(%(names)s::text[]) AS wanted (name)
 CROSS JOIN LATERAL (SELECT * FROM tenants.deploys WHERE tenant = wanted.name AND outcome NOT IN ('failed', 'unchanged')
                     ORDER BY recorded_at DESC LIMIT 1) d;
 
+-- name: runs
+-- The heads before each deploy of the tenants and the revisions that it ran, in the order of time. Of each tenant the
+-- newest deploys, as many as 2 MB hold: a tenant writes records itself, and what it wrote must not fill who reads them.
+SELECT kept.tenant, kept.from_heads, kept.applied
+FROM unnest(%(names)s::text[]) AS wanted (name)
+CROSS JOIN LATERAL (
+    SELECT d.tenant, d.from_heads, d.applied, d.recorded_at,
+           sum(64 * cardinality(d.applied) + length(array_to_string(d.applied, '')) + length(array_to_string(d.from_heads, '')))
+               OVER (ORDER BY d.recorded_at DESC, d.id) AS weight
+    FROM (SELECT * FROM tenants.deploys WHERE tenant = wanted.name AND cardinality(applied) > 0
+          ORDER BY recorded_at DESC LIMIT 2000) d
+) kept
+WHERE kept.weight <= 2000000
+ORDER BY kept.tenant, kept.recorded_at;
+
 -- name: views_over
 -- How many views of other schemas look at what lies in this one, and are those of whoever has the catalog: what an
 -- adoption has left. A tenant may not read the list of them.
@@ -414,13 +429,14 @@ SELECT json_build_object(
     'version', (SELECT version FROM tenants.catalog),
     'count', (SELECT count(*) FROM tenants.tenants),
     'left', EXISTS (SELECT FROM pg_roles WHERE rolname ~ '~(deploy|scratch)~'));
-WITH seen AS MATERIALIZED (schemas), lines AS (
+WITH seen AS MATERIALIZED (schemas), ran AS MATERIALIZED (
+    SELECT r.tenant, json_agg(json_build_array(r.from_heads, r.applied)) AS ran FROM (runs) r WHERE :order GROUP BY r.tenant
+), lines AS (
     SELECT t.name, json_build_object(
         'name', t.name, 'project', t.project, 'suspended', t.suspended_at IS NOT NULL, 'versioned', s.versioned,
         'sound', s.exists AND s.owner = t.name AND s.version_fault IS NULL,
         'last', CASE WHEN l.tenant IS NOT NULL THEN row_to_json(l) END,
-        'ran', (SELECT json_agg(json_build_array(from_heads, applied) ORDER BY recorded_at) FROM tenants.deploys
-                WHERE :order AND tenant = t.name AND cardinality(applied) > 0))::text AS line
+        'ran', (SELECT ran FROM ran WHERE tenant = t.name))::text AS line
     FROM tenants.tenants t JOIN seen s ON s.name = t.name LEFT JOIN (last_good) l ON l.tenant = t.name
 ), batches AS (
     SELECT batch, 'BEGIN READ ONLY; SET LOCAL row_security = off; SET LOCAL lock_timeout = MILLISECONDS; ' || string_agg(
