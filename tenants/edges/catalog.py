@@ -17,7 +17,7 @@ from tenants.core.limits import DEFAULT, Limits
 from tenants.core.limits import NAMES as limit_names
 from tenants.core.manifest import Manifest
 from tenants.core.names import CATALOG_SCHEMA, MEMBERS_ROLE
-from tenants.edges import postgres
+from tenants.edges import exclusively, postgres
 from tenants.edges.postgres import Connection
 from tenants.edges.sql import catalog_steps
 
@@ -79,10 +79,23 @@ def version(connection: Connection) -> int:
 
 
 def ensure(connection: Connection) -> None:
-    """Bring the catalog to this program's version, in one transaction. Writes nothing if it is there already."""
+    """Bring the catalog to this program's version, in one transaction. Writes nothing if it is there already. A session
+    of a tenant that holds a table of the catalog is ended. Raises Locked where another session holds one."""
     if version(connection) == len(catalog_steps()):
         return
+    for _ in range(exclusively.ATTEMPTS):
+        try:
+            _migrate(connection)
+        except postgres.LockNotToBeHad:
+            exclusively.end_tenants(connection)
+        else:
+            return
+    raise exclusively.held(connection)
+
+
+def _migrate(connection: Connection) -> None:
     with postgres.roles_locked(connection):
+        exclusively.lock_tables(connection)
         done = version(connection)
         if done == 0:
             _make_group(connection, postgres.identify(connection))

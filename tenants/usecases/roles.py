@@ -288,11 +288,7 @@ def shut_out(connection: Connection, me: Identity, names: Sequence[str]) -> tupl
     sessions = postgres.end_sessions(connection, names)
     prepared = postgres.rows(connection, "prepared", roles=list(names))
     for left in prepared:
-        run(connection, "SET ROLE {role}", role=left["role"])
-        try:
-            run(connection, "ROLLBACK PREPARED {gid}", gid=literal(left["gid"]))
-        finally:
-            run(connection, "RESET ROLE")
+        postgres.rollback_prepared(connection, left["gid"], left["role"])
     return sessions, len(prepared)
 
 

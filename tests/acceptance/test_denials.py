@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import psycopg
 import pytest
-from support import Database, Place, fresh_database
-from throwaway_postgres import Server, throwaway_postgres
+from support import Database, Place, old_catalog
 
 from tenants.core.settings import DatabaseUrl
 from tenants.edges import postgres, records
@@ -22,25 +18,6 @@ RECORD = """SELECT tenants.add_record(kind => {kind}, from_heads => '{{}}', to_h
 PLAIN = {"kind": "'deploy'", "heads": "'{0001}'", "applied": "'{0001}'", "error": "NULL", "stages": "'{}'"}
 SNAPSHOT = """SELECT tenants.add_snapshot(to_char(({at}) AT TIME ZONE 'UTC', 'YYYYMMDD"T"HH24MISS"Z"') || '-{token}',
     {at}, '0001', {bytes}, repeat('0', 64), {at}, NULL)"""
-
-
-def old_catalog(database: Database, steps: int = 4) -> str:
-    """The catalog as an older program has left it, with the tenants apples and fruits. Returns the URL of a login of
-    fruits."""
-    database.sql('CREATE ROLE "tenants~members"')
-    for step in catalog_steps()[:steps]:
-        database.sql(step)
-    database.sql(f"INSERT INTO tenants.catalog (version, server) VALUES ({steps}, 'abcdefghjkmn')")
-    for name in ("apples", "fruits"):
-        database.sql(f"""
-            CREATE ROLE {name} IN ROLE "tenants~members"; CREATE SCHEMA {name} AUTHORIZATION {name};
-            CREATE ROLE "{name}~abcdef" LOGIN NOINHERIT PASSWORD 'login' IN ROLE {name};
-            GRANT CONNECT ON DATABASE "db.main" TO "{name}~abcdef";
-            ALTER ROLE "{name}~abcdef" IN DATABASE "db.main" SET role = {name};
-            INSERT INTO tenants.tenants (name, project) VALUES ('{name}', '{name}');
-            INSERT INTO tenants.logins (role, tenant) VALUES ('{name}~abcdef', '{name}')
-        """)
-    return database.server.url("db.main", "fruits~abcdef", "login")
 
 
 @pytest.fixture
@@ -174,10 +151,38 @@ def test_a_snapshot_dated_in_the_future_counts_for_nothing(orchard: Place) -> No
 def test_what_is_read_of_a_tenants_history_is_bounded_whatever_is_there(orchard: Place) -> None:
     orchard.database.sql("""
         INSERT INTO tenants.deploys (tenant, project, kind, from_heads, to_heads, applied, outcome, stages, recorded_at)
-        SELECT 'fruits', 'fruits', 'deploy', '{}', '{0001}', array_fill(repeat('x', 390), ARRAY[1000]), 'migrated', '{}',
-               now() - n * interval '1 hour' FROM generate_series(1, 30) n
+        SELECT 'fruits', 'fruits', 'deploy', '{}', '{0001}', array_fill(repeat('x', 390), ARRAY[1000]), 'migrated',
+               '{}', now() - n * interval '1 hour' FROM generate_series(1, 30) n
     """)
     with postgres.connect(DatabaseUrl.parse(orchard.database.url), "tenants test") as connection:
         found = records.runs(connection, ["apples", "fruits"])
     read = sum(len(revision) for _, applied in found["fruits"] for revision in applied)
     assert 0 < read <= 2_000_000 and len(found["apples"]) == 1
+
+
+@pytest.mark.parametrize(
+    "holding",
+    ["SELECT count(*) FROM tenants.deploys", "UPDATE tenants.deploys SET live_at = now()", "TABLE tenants.tenants"],
+)
+@pytest.mark.every_server
+def test_a_tenant_that_holds_the_catalog_does_not_keep_it_from_being_updated(place: Place, holding: str) -> None:
+    url = old_catalog(place.database)
+    with closing(psycopg.connect(url)) as holder:
+        holder.execute(holding.encode())
+        for command in ("suspend fruits", "status", "apply", "audit"):
+            done = place.tenants(*command.split())
+            assert done.code in (0, 3), done.said
+        with pytest.raises(psycopg.OperationalError):
+            holder.execute("SELECT 1")
+    assert place.database.sql("SELECT version FROM tenants.catalog") == [(len(catalog_steps()),)]
+
+
+def test_a_session_that_is_no_tenants_is_named_and_not_ended_when_it_holds_the_catalog(place: Place) -> None:
+    old_catalog(place.database)
+    with closing(psycopg.connect(place.database.url)) as holder:
+        holder.execute("TABLE tenants.deploys")
+        done = place.tenants("status")
+        assert done.code == 4 and f"pid {holder.info.backend_pid}" in done.err, done.said
+        assert holder.execute("SELECT 1").fetchone() == (1,)
+    assert place.database.sql("SELECT version FROM tenants.catalog") == [(4,)]
+    assert place.tenants("status").code == 0

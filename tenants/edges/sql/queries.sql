@@ -240,6 +240,28 @@ WHERE a.pid <> pg_backend_pid() AND a.application_name NOT LIKE 'tenants migrate
 ORDER BY a.xact_start NULLS LAST
 LIMIT 3;
 
+-- name: catalog_holders
+-- Who else holds a lock on a table of the catalog: sessions, and transactions that are prepared. `ours`: of a role whose
+-- name is made of a tenant's, or of a tenant itself, which a session becomes before it prepares a transaction.
+SELECT DISTINCT l.pid, a.application_name AS name, p.gid, coalesce(a.usename, p.owner)::text AS role,
+       coalesce(strpos(coalesce(a.usename, p.owner), '~') > 0
+                OR EXISTS (SELECT FROM tenants.tenants t WHERE t.name = coalesce(a.usename, p.owner)), false) AS ours
+FROM pg_locks l
+JOIN pg_class c ON c.oid = l.relation
+LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+LEFT JOIN pg_locks x ON l.pid IS NULL AND x.pid IS NULL AND x.virtualtransaction = l.virtualtransaction
+                    AND x.locktype = 'transactionid'
+LEFT JOIN pg_prepared_xacts p ON p.transaction = x.transactionid
+WHERE l.granted AND l.locktype = 'relation' AND l.pid IS DISTINCT FROM pg_backend_pid()
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'tenants')
+ORDER BY l.pid NULLS LAST;
+
+-- name: tables_of
+-- The tables of a schema.
+SELECT c.relname::text AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND c.relkind = 'r' ORDER BY c.oid;
+
 -- name: blockers
 -- Whom the session that holds the advisory lock `key` has waited for, for more than a few seconds.
 SELECT b.pid, b.usename::text AS role, b.application_name AS name, b.state,
