@@ -31,6 +31,8 @@ Connection = psycopg.Connection[TupleRow]
 Row = dict[str, Any]
 DatabaseError = psycopg.Error
 NotAllowed = pg.InsufficientPrivilege
+NoRoomForLocks = pg.OutOfMemory
+"""The server's table of locks is full, or its memory."""
 LockNotToBeHad = (pg.LockNotAvailable, pg.DeadlockDetected)
 
 MAX_HEADS, MAX_LENGTH = 100, 255
@@ -228,6 +230,11 @@ def error_text(error: psycopg.Error) -> str:
     """The server's message in one line, with its detail where there is one."""
     primary = error.diag.message_primary or str(error)
     return " ".join(" ".join(filter(None, (primary, error.diag.message_detail))).split())
+
+
+def ended(error: psycopg.Error, connection: Connection) -> bool:
+    """Whether the session can say nothing more after that error: it is closed, or its transaction was cancelled."""
+    return connection.closed or isinstance(error, pg.QueryCanceled | pg.AdminShutdown)
 
 
 def failed(error: psycopg.Error | TenantsError) -> TenantsError:

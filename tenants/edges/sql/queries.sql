@@ -384,6 +384,19 @@ WHERE p.pronamespace = %(schema)s::regnamespace
   AND concat(p.prosrc, ' ', array_to_string(p.proconfig, ' ')) ~ ('\m' || regexp_replace(%(text)s, '\W', '\\\&', 'g') || '\M')
 ORDER BY 1;
 
+-- name: held
+-- How many objects a schema holds.
+SELECT count(*)::int FROM pg_depend d JOIN pg_namespace n ON d.refobjid = n.oid
+WHERE d.refclassid = 'pg_namespace'::regclass AND n.nspname = %(schema)s;
+
+-- name: room_for_locks
+-- How many tables of the tenant pg_dump would lock, and about how many locks the server has room for, of all sessions.
+SELECT (SELECT count(*) FROM pg_class c WHERE c.relnamespace = to_regnamespace(%(schema)s) AND c.relkind IN ('r', 'p'))::int
+           AS tables,
+       current_setting('max_locks_per_transaction')::int AS each,
+       current_setting('max_locks_per_transaction')::int
+           * (current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int) AS room;
+
 -- name: size
 -- Bytes that the tables of a schema take, with their indexes.
 SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint AS bytes
