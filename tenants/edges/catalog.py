@@ -83,9 +83,9 @@ def ensure(connection: Connection) -> None:
     of a tenant that holds a table of the catalog is ended. Raises Locked where another session holds one."""
     if version(connection) == len(catalog_steps()):
         return
-    for _ in range(exclusively.ATTEMPTS):
+    for attempt in range(exclusively.ATTEMPTS):
         try:
-            _migrate(connection)
+            _migrate(connection, attempt)
         except postgres.LockNotToBeHad:
             exclusively.end_tenants(connection)
         else:
@@ -93,9 +93,9 @@ def ensure(connection: Connection) -> None:
     raise exclusively.held(connection)
 
 
-def _migrate(connection: Connection) -> None:
+def _migrate(connection: Connection, attempt: int) -> None:
     with postgres.roles_locked(connection):
-        exclusively.lock_tables(connection)
+        exclusively.lock_tables(connection, attempt)
         done = version(connection)
         if done == 0:
             _make_group(connection, postgres.identify(connection))
@@ -295,6 +295,7 @@ def take_bridges_down(connection: Connection) -> int:
 
 def remove_tenant(connection: Connection, name: str) -> None:
     """Forget the tenant and its logins; its deploys and snapshots stay on record."""
+    connection.execute("DELETE FROM tenants.written WHERE tenant = %s", [name])
     connection.execute("DELETE FROM tenants.tenants WHERE name = %s", [name])
 
 

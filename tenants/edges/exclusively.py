@@ -15,14 +15,17 @@ from tenants.edges.postgres import Connection, Row
 ATTEMPTS = 10
 
 
-def lock_tables(connection: Connection) -> None:
-    """Lock all tables of the catalog until the transaction ends, so that no later statement of it waits. Waits for
-    `postgres.LOCK_MS`, as new readers queue up behind it. Raises `postgres.LockNotToBeHad`."""
-    limit = postgres.literal(f"{postgres.LOCK_MS}ms")
+def lock_tables(connection: Connection, attempt: int) -> None:
+    """Lock all tables of the catalog until the transaction ends, so that no later statement of it waits. Waits half a
+    second, as new readers queue up behind it; the last attempts wait longer than a second, after which PostgreSQL ends
+    an autovacuum that is in the way. Raises `postgres.LockNotToBeHad`."""
+    limit = postgres.literal(f"{postgres.LOCK_MS * (1 if attempt < ATTEMPTS - 2 else 3)}ms")
     postgres.run(connection, "SET LOCAL lock_timeout = {limit}", limit=limit)
     names = [row["name"] for row in postgres.rows(connection, "tables_of", schema=CATALOG_SCHEMA)]
     if names:
-        tables = postgres.raw(", ").join([postgres.qualified(CATALOG_SCHEMA, name) for name in names])
+        tables = postgres.raw(", ").join(
+            [postgres.compose("{schema}.{name}", schema=CATALOG_SCHEMA, name=name) for name in names]
+        )
         postgres.run(connection, "LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE", tables=tables)
 
 
@@ -33,9 +36,18 @@ def end_tenants(connection: Connection) -> None:
         if row["ours"]:
             with suppress(postgres.NotAllowed):
                 if row["gid"] is not None:
-                    postgres.rollback_prepared(connection, row["gid"], row["role"])
+                    rollback_prepared(connection, row["gid"], row["role"])
                 else:
                     connection.execute("SELECT pg_terminate_backend(%s)", [row["pid"]])
+
+
+def rollback_prepared(connection: Connection, gid: str, role: str) -> None:
+    """Roll back a prepared transaction, as the role that has prepared it. Not within a transaction."""
+    postgres.run(connection, "SET ROLE {role}", role=role)
+    try:
+        postgres.run(connection, "ROLLBACK PREPARED {gid}", gid=postgres.literal(gid))
+    finally:
+        postgres.run(connection, "RESET ROLE")
 
 
 def held(connection: Connection) -> TenantsError:

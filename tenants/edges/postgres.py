@@ -370,15 +370,6 @@ def end_sessions(connection: Connection, roles: Sequence[str], *, seconds: float
     return found
 
 
-def rollback_prepared(connection: Connection, gid: str, role: str) -> None:
-    """Roll back a prepared transaction, as the role that has prepared it. Not within a transaction."""
-    run(connection, "SET ROLE {role}", role=role)
-    try:
-        run(connection, "ROLLBACK PREPARED {gid}", gid=literal(gid))
-    finally:
-        run(connection, "RESET ROLE")
-
-
 def free_disk(connection: Connection) -> int | None:
     """Bytes that are free where the server keeps its data, as df(1) tells a superuser; None where it does not."""
     try:
@@ -394,11 +385,6 @@ def free_disk(connection: Connection) -> int | None:
 def raw(text: LiteralString) -> sql.SQL:
     """A part of a statement as it is: a constant, or an identity that the server quoted."""
     return sql.SQL(text)
-
-
-def qualified(schema: str, name: str) -> sql.Identifier:
-    """The identifier of what lies in a schema."""
-    return sql.Identifier(schema, name)
 
 
 def comma(*names: str) -> sql.Composed:

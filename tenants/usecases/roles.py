@@ -26,7 +26,7 @@ from tenants.core.names import (
     visitor_role_prefix,
 )
 from tenants.core.settings import DatabaseUrl
-from tenants.edges import catalog, postgres, signals
+from tenants.edges import catalog, exclusively, postgres, signals
 from tenants.edges.postgres import Connection, compose, literal, run, run_again
 
 SHORT_LIVED = timedelta(hours=6)
@@ -288,7 +288,7 @@ def shut_out(connection: Connection, me: Identity, names: Sequence[str]) -> tupl
     sessions = postgres.end_sessions(connection, names)
     prepared = postgres.rows(connection, "prepared", roles=list(names))
     for left in prepared:
-        postgres.rollback_prepared(connection, left["gid"], left["role"])
+        exclusively.rollback_prepared(connection, left["gid"], left["role"])
     return sessions, len(prepared)
 
 

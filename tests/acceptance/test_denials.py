@@ -186,3 +186,11 @@ def test_a_session_that_is_no_tenants_is_named_and_not_ended_when_it_holds_the_c
         assert holder.execute("SELECT 1").fetchone() == (1,)
     assert place.database.sql("SELECT version FROM tenants.catalog") == [(4,)]
     assert place.tenants("status").code == 0
+
+
+def test_a_tenant_that_cannot_be_brought_back_does_not_keep_the_others_from_it(orchard: Place) -> None:
+    orchard.database.sql("ALTER SCHEMA apples RENAME TO elsewhere; ALTER ROLE apples RENAME TO somebody;"
+                         "ALTER ROLE fruits LOGIN")  # fmt: skip
+    done = orchard.tenants("apply")
+    assert done.code == 1 and "could not apply apples" in done.err, done.said
+    assert orchard.database.sql("SELECT rolcanlogin FROM pg_roles WHERE rolname = 'fruits'") == [(False,)]

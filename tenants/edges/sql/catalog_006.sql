@@ -189,8 +189,12 @@ GRANT EXECUTE ON FUNCTION
     tenants.add_snapshot(text, timestamptz, text, bigint, text, timestamptz, text),
     tenants.mark_live(text), tenants.mark_serving() TO "tenants~members";
 
--- Rows of the time before, when a tenant wrote what it liked: those that no version of this program has written go. Of
--- each tenant, the newest 2 MB keep the list of their revisions.
+-- Rows of the time before, when a tenant wrote what it liked. The newest 5,000 records of a tenant stay, which bounds what
+-- the next statements read; of these, those go that no version of this program has written. The newest 2 MB of a tenant
+-- keep the list of their revisions.
+DELETE FROM tenants.deploys d
+USING (SELECT id, row_number() OVER (PARTITION BY tenant ORDER BY recorded_at DESC, id) AS place FROM tenants.deploys) old
+WHERE d.id = old.id AND old.place > 5000;
 DELETE FROM tenants.deploys
 WHERE cardinality(from_heads) > 100 OR cardinality(to_heads) > 100 OR length(project) > 255
    OR EXISTS (SELECT FROM unnest(from_heads::text[] || to_heads::text[] || applied::text[]) AS revision
@@ -200,4 +204,5 @@ FROM (SELECT id, sum(tenants.weight(applied)) OVER (PARTITION BY tenant ORDER BY
       FROM tenants.deploys WHERE applied <> '{}') old
 WHERE d.id = old.id AND old.weight > 2000000;
 UPDATE tenants.deploys SET live_at = now() WHERE live_at > now();
-DELETE FROM tenants.snapshots WHERE created_at > now() + interval '5 minutes';
+DELETE FROM tenants.snapshots
+WHERE created_at > now() + interval '5 minutes' OR id !~ '^[0-9]{8}T[0-9]{6}Z-[0-9a-z]{6}$';
