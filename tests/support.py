@@ -21,6 +21,8 @@ from botocore.config import Config
 from strict_r2 import Switchboard
 from throwaway_postgres import Server, wheel_binaries
 
+from tenants.edges.sql import catalog_steps
+
 NAME = "db.main"
 TENANTS = str(Path(sys.executable).parent / "tenants")
 REPOSITORY = Path(__file__).parents[1]
@@ -96,6 +98,25 @@ def fresh_database(server: Server) -> Iterator[Database]:
         finally:
             connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
             remove_all(connection)
+
+
+def old_catalog(database: Database, steps: int = 4) -> str:
+    """The catalog as an older program has left it, with the tenants apples and fruits. Returns the URL of a login of
+    fruits."""
+    database.sql('CREATE ROLE "tenants~members"')
+    for step in catalog_steps()[:steps]:
+        database.sql(step)
+    database.sql(f"INSERT INTO tenants.catalog (version, server) VALUES ({steps}, 'abcdefghjkmn')")
+    for name in ("apples", "fruits"):
+        database.sql(f"""
+            CREATE ROLE {name} IN ROLE "tenants~members"; CREATE SCHEMA {name} AUTHORIZATION {name};
+            CREATE ROLE "{name}~abcdef" LOGIN NOINHERIT PASSWORD 'login' IN ROLE {name};
+            GRANT CONNECT ON DATABASE "db.main" TO "{name}~abcdef";
+            ALTER ROLE "{name}~abcdef" IN DATABASE "db.main" SET role = {name};
+            INSERT INTO tenants.tenants (name, project) VALUES ('{name}', '{name}');
+            INSERT INTO tenants.logins (role, tenant) VALUES ('{name}~abcdef', '{name}')
+        """)
+    return database.server.url("db.main", "fruits~abcdef", "login")
 
 
 def remove_all(connection: psycopg.Connection) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import click
 
 from tenants.cli import options, render
@@ -40,9 +42,13 @@ def audit(tenant: tuple[str, ...], fix: bool, rules: bool, as_json: bool) -> int
             }
         )
     else:
-        for finding in mended:
+        shown, more = _first(mended)
+        for finding in shown:
             render.say(f"mended    {finding.rule.id}: {finding.object}")
-        for finding in findings:
+        for words in more:
+            render.say(f"mended    {words}")
+        shown, more = _first(findings)
+        for finding in shown:
             render.say(
                 f"{finding.rule.severity:<9} {finding.tenant or 'database'}   {finding.rule.id}: {finding.object}"
             )
@@ -51,6 +57,8 @@ def audit(tenant: tuple[str, ...], fix: bool, rules: bool, as_json: bool) -> int
                 render.say(f"          {finding.fix};")
             if finding.needs:
                 render.say(f"          That takes {finding.needs}.")
+        for words in more:
+            render.say(f"more      {words}")
         if passed_over:
             render.say(
                 f"passed over, since they read passwords, which takes a superuser: {', '.join(passed_over)}", err=True
@@ -62,6 +70,26 @@ def audit(tenant: tuple[str, ...], fix: bool, rules: bool, as_json: bool) -> int
     found = Pending(f"the audit has {counted(len(findings), 'finding')}", next=_next(findings, fix=fix))
     render.fail(found)
     return found.exit_code
+
+
+LISTED = 20
+"""Findings of one rule and one tenant that are listed; --json has all."""
+
+
+def _first(findings: list[audits.Finding]) -> tuple[list[audits.Finding], list[str]]:
+    """The findings that are listed, and words for those that are not."""
+    counts: Counter[tuple[str, str]] = Counter()
+    shown = []
+    for finding in findings:
+        counts[finding.tenant or "database", finding.rule.id] += 1
+        if counts[finding.tenant or "database", finding.rule.id] <= LISTED:
+            shown.append(finding)
+    more = [
+        f"{tenant}   {rule}: {counted(count - LISTED, 'finding')} more; all of them: tenants audit --json"
+        for (tenant, rule), count in counts.items()
+        if count > LISTED
+    ]
+    return shown, more
 
 
 def _next(findings: list[audits.Finding], *, fix: bool) -> str:

@@ -10,7 +10,7 @@ import click
 
 from tenants.cli import options, render
 from tenants.core.errors import UsageError
-from tenants.core.limits import DEFAULT, Limits, check
+from tenants.core.limits import DEFAULT, NUMBERS, Limits, check
 from tenants.core.names import printable
 from tenants.core.settings import REHEARSAL_URL, DatabaseUrl
 from tenants.core.units import counted
@@ -25,12 +25,17 @@ from tenants.usecases.logins import Created
 @click.argument("name")
 @click.option("--project", help="The folder of migrations that it runs (default: its own name).")
 @click.option("--app-role/--no-app-role", default=None, help="Let the app run as a role that changes no definitions.")
-@click.option("--connections", type=click.IntRange(1, 10000), help=f"[default: {DEFAULT.connections}]")
+@click.option("--connections", type=click.IntRange(1, NUMBERS["connections"]), help=f"[default: {DEFAULT.connections}]")
 @click.option("--statement-timeout", metavar="TIME", help=f"[default: {DEFAULT.statement_timeout}]")
 @click.option("--lock-timeout", metavar="TIME", help=f"[default: {DEFAULT.lock_timeout}]")
 @click.option("--idle-timeout", metavar="TIME", help=f"For idle transactions. [default: {DEFAULT.idle_timeout}]")
 @click.option("--temp-file-limit", metavar="SIZE", help=f"[default: {DEFAULT.temp_file_limit}]")
 @click.option("--size", metavar="SIZE", help=f"Of its data; the audit tells when it is more. [default: {DEFAULT.size}]")
+@click.option(
+    "--objects",
+    type=click.IntRange(1, NUMBERS["objects"]),
+    help=f"Tables, indexes, functions and the like; the audit reports a tenant above it. [default: {DEFAULT.objects}]",
+)
 @click.option(
     "--rehearsal", is_flag=True, help="Make a place to rehearse in, too, for an app that deploys with its own URL."
 )
@@ -114,7 +119,7 @@ def _limits(access: Access, name: str, given: dict[str, Any]) -> Limits | None:
     """What was asked for, on top of what the tenant has; None if nothing was."""
     asked = {name: value for name, value in given.items() if value is not None}
     for limit, value in asked.items():
-        if limit != "connections":
+        if limit not in NUMBERS:
             check(limit, value)
     known = access.entries().get(name)
     return replace(known.limits if known else DEFAULT, **asked) if asked else None

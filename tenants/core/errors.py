@@ -28,6 +28,17 @@ command or step that comes next.
 
 from __future__ import annotations
 
+LONGEST = 2000
+"""Characters of a message. What a server or a program says can be as long as a tenant makes it: the names of 20,000
+tables, say."""
+
+
+def bounded(text: str) -> str:
+    """The text, or its beginning and its end where it is too long for a person to read."""
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[: LONGEST - 500]} … ({len(text) - LONGEST + 100:,} characters left out) … {text[-400:]}"
+
 
 class TenantsError(Exception):
     """The root: anything that stops a command for a reason that a person can act on."""
@@ -35,6 +46,7 @@ class TenantsError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *, next: str | None = None, data: str | None = None) -> None:  # noqa: A002
+        message = bounded(message)
         super().__init__(message)
         self.message = message
         self.next = next

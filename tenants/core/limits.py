@@ -10,8 +10,8 @@ from tenants.core.errors import UsageError
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of a tenant; all but the last are settings of its logins. Durations and sizes are written as PostgreSQL
-    writes them: 30s, 5min, 1GB."""
+    """Limits of a tenant; all but the last two are settings of its logins. Durations and sizes are written as
+    PostgreSQL writes them: 30s, 5min, 1GB."""
 
     connections: int = 20
     statement_timeout: str = "5min"
@@ -22,10 +22,14 @@ class Limits:
     """On disk, for each session; only a superuser can set it."""
     size: str = "10GB"
     """Of the schema. PostgreSQL has no such limit: the audit tells who is over it, and `suspend` stops it."""
+    objects: int = 5000
+    """Tables, indexes, functions, types and the like. PostgreSQL has no such limit either: the audit reports it."""
 
 
 DEFAULT = Limits()
 NAMES = tuple(field.name for field in fields(Limits))
+NUMBERS = {"connections": 10_000, "objects": 1_000_000}
+"""The limits that are whole numbers, and how large each can be."""
 
 
 def check(name: str, value: str) -> str:

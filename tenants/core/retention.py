@@ -69,13 +69,19 @@ SLACK = timedelta(hours=1)
 
 
 def decide(
-    snapshots: Sequence[Manifest], nights: Policy, changes: Policy, proven: Collection[str], now: datetime
+    snapshots: Sequence[Manifest],
+    nights: Policy,
+    changes: Policy,
+    proven: Collection[str],
+    now: datetime,
+    by_tenant: Collection[str] = (),
 ) -> list[Verdict]:
     """What is to become of the snapshots of one tenant, which come in the order in which they were taken.
 
     Whatever the policies say, the newest one is kept, and the newest of those that a drill has `proven` (ids), and
     every one whose archive another one needs that is kept. A snapshot whose date is not plausible is kept as well, and
-    takes no other one's place: a clock was wrong when it was taken, or is wrong now.
+    takes no other one's place: a clock was wrong when it was taken, or is wrong now. Those that a tenant took itself
+    (`by_tenant`, ids) count apart: a tenant that lies about them displaces none that the admin took.
     """
     kept: dict[str, list[str]] = {m.id: [] for m in snapshots}
     plausible = _plausible(snapshots, now)
@@ -83,9 +89,12 @@ def decide(
     for manifest in snapshots:
         if manifest.id not in sound_dates:
             kept[manifest.id].append("its date is not plausible")
+    own = [m for m in plausible if m.id in by_tenant]
+    others = [m for m in plausible if m.id not in by_tenant]
     for policy, group in (
-        (nights, [m for m in plausible if m.reason == "nightly"]),
-        (changes, [m for m in plausible if m.reason != "nightly"]),
+        (nights, [m for m in others if m.reason == "nightly"]),
+        (changes, [m for m in others if m.reason != "nightly"]),
+        (changes, own),
     ):
         for manifest in group[max(0, len(group) - policy.last) :] if policy.last else []:
             kept[manifest.id].append("last")
@@ -94,8 +103,9 @@ def decide(
             for id_ in list(newest.values())[max(0, len(newest) - getattr(policy, rule)) :]:
                 if getattr(policy, rule):
                     kept[id_].append(rule)
-    if snapshots:
-        kept[snapshots[-1].id].append("newest")
+    for newest_of in (snapshots, others):
+        if newest_of:
+            kept[newest_of[-1].id].append("newest")
     if sound := [m.id for m in snapshots if m.id in proven]:
         kept[sound[-1]].append("proven")
     for manifest in snapshots:

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any, LiteralString
+from typing import Any
 from weakref import WeakSet
 
 from tenants.core.adoption import Adoption
@@ -19,7 +19,7 @@ from tenants.core.limits import DEFAULT, Limits
 from tenants.core.limits import NAMES as limit_names
 from tenants.core.manifest import Manifest
 from tenants.core.names import CATALOG_SCHEMA, MEMBERS_ROLE
-from tenants.edges import postgres
+from tenants.edges import exclusively, postgres
 from tenants.edges.postgres import Connection
 from tenants.edges.sql import catalog_steps
 
@@ -87,10 +87,23 @@ _KEYS = 5
 
 def ensure(connection: Connection) -> None:
     """Bring the catalog to this program's version, in one transaction. Writes nothing if it is there already. Logs the
-    fingerprint of this server's key when it makes one."""
+    fingerprint of this server's key when it makes one. A session of a tenant that holds a table of the catalog is
+    ended. Raises Locked where another session holds one."""
     if version(connection) == len(catalog_steps()):
         return
+    for attempt in range(exclusively.ATTEMPTS):
+        try:
+            _migrate(connection, attempt)
+        except postgres.LockNotToBeHad:
+            exclusively.end_tenants(connection)
+        else:
+            return
+    raise exclusively.held(connection)
+
+
+def _migrate(connection: Connection, attempt: int) -> None:
     with postgres.roles_locked(connection):
+        exclusively.lock_tables(connection, attempt)
         done = version(connection)
         if done == 0:
             _make_group(connection, postgres.identify(connection))
@@ -179,7 +192,7 @@ def want(connection: Connection, name: str, limits: Limits, app_role: bool) -> N
     connection.execute(
         """UPDATE tenants.tenants SET connections = %(connections)s, statement_timeout = %(statement_timeout)s,
                   lock_timeout = %(lock_timeout)s, idle_timeout = %(idle_timeout)s,
-                  temp_file_limit = %(temp_file_limit)s, size = %(size)s, app_role = %(app_role)s
+                  temp_file_limit = %(temp_file_limit)s, size = %(size)s, objects = %(objects)s, app_role = %(app_role)s
            WHERE name = %(name)s""",
         {**asdict(limits), "app_role": app_role, "name": name},
     )
@@ -306,25 +319,39 @@ def take_bridges_down(connection: Connection) -> int:
 
 def remove_tenant(connection: Connection, name: str) -> None:
     """Forget the tenant and its logins; its deploys and snapshots stay on record."""
+    connection.execute("DELETE FROM tenants.written WHERE tenant = %s", [name])
     connection.execute("DELETE FROM tenants.tenants WHERE name = %s", [name])
 
 
 def add_snapshot(connection: Connection, manifest: Manifest, content: str | None, digest: str, store: str) -> None:
-    """`content` is the digest of what is in it, which a bucket that cannot read that is not told; `digest` that of its
-    manifest; `store` where it is. Nothing if it is there already."""
-    query: LiteralString = """INSERT INTO tenants.snapshots
-               (id, tenant, created_at, revision, bytes, sha256, verified_at, content, manifest, store)
-           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"""
-    values = [
-        *(manifest.id, manifest.tenant, manifest.created_at, manifest.revision, manifest.size, manifest.sha256),
-        *(manifest.verified_at, content, digest, store),
+    """The snapshot exists, and nothing of its tenant is pending any more. Nothing if it is there already.
+
+    `content` is the digest of what is in it, which a bucket that cannot read that is not told; `digest` that of its
+    manifest; `store` where it is. A tenant has no privilege to insert: it calls a function, which checks and bounds
+    what it says.
+    """
+    values: list[object] = [
+        *(manifest.id, manifest.created_at, manifest.revision, manifest.size, manifest.sha256, manifest.verified_at),
+        *(content, digest, store),
     ]
     if version(connection) < _KEYS:  # a tenant's own URL, and the catalog of an older program
-        query = """INSERT INTO tenants.snapshots
-               (id, tenant, created_at, revision, bytes, sha256, verified_at, content)
-           VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"""
-        del values[-2:]
-    connection.execute(query, values)
+        connection.execute(
+            """INSERT INTO tenants.snapshots (id, created_at, revision, bytes, sha256, verified_at, content, tenant)
+               VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING""",
+            [*values[:-2], manifest.tenant],
+        )
+        return
+    if not postgres.may(connection, "INSERT", "tenants.snapshots"):
+        connection.execute("SELECT tenants.add_snapshot(%s, %s, %s, %s, %s, %s, %s, %s, %s)", values)
+        return
+    with connection.transaction():
+        connection.execute(
+            """INSERT INTO tenants.snapshots
+                   (id, created_at, revision, bytes, sha256, verified_at, content, manifest, store, tenant)
+               VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING""",
+            [*values, manifest.tenant],
+        )
+        connection.execute("DELETE FROM tenants.pending WHERE tenant = %s", [manifest.tenant])
 
 
 def allow_swap(connection: Connection, role: str, tenant: str, aside: str) -> None:

@@ -87,7 +87,7 @@ def _script(order: bool) -> str:
     settings = "; ".join(f"SET {name} = '{value}'" for name, value in session.SETTINGS.items())
     values = {"names": "(SELECT array_agg(name) FROM tenants.tenants)", "owned": "true"}
     look = statement("glance")
-    for part in ("identify", "schemas", "last_good"):
+    for part in ("identify", "schemas", "last_good", "runs"):
         text = statement(part).replace("%%", "%").strip().rstrip(";")
         for name, value in {**values, "table": "'alembic_version'", "column": "'version_num'"}.items():
             text = text.replace(f"%({name})s", value)

@@ -31,6 +31,8 @@ Connection = psycopg.Connection[TupleRow]
 Row = dict[str, Any]
 DatabaseError = psycopg.Error
 NotAllowed = pg.InsufficientPrivilege
+NoRoomForLocks = pg.OutOfMemory
+"""The server's table of locks is full, or its memory."""
 LockNotToBeHad = (pg.LockNotAvailable, pg.DeadlockDetected)
 
 MAX_HEADS, MAX_LENGTH = 100, 255
@@ -154,6 +156,12 @@ def look_after(connection: Connection, me: Identity, role: str) -> None:
         connection.execute(compose("GRANT {role} TO {me}", role=role, me=me.role) + raw(options))
 
 
+def may(connection: Connection, privilege: str, table: str) -> bool:
+    """Whether this session has the privilege on the table, or on a column of it."""
+    row = connection.execute("SELECT has_any_column_privilege(%s, %s)", [table, privilege]).fetchone()
+    return bool(row and row[0])
+
+
 def server_version(connection: Connection) -> str:
     """As people write it: 18.6."""
     number = connection.info.server_version
@@ -222,6 +230,11 @@ def error_text(error: psycopg.Error) -> str:
     """The server's message in one line, with its detail where there is one."""
     primary = error.diag.message_primary or str(error)
     return " ".join(" ".join(filter(None, (primary, error.diag.message_detail))).split())
+
+
+def ended(error: psycopg.Error, connection: Connection) -> bool:
+    """Whether the session can say nothing more after that error: it is closed, or its transaction was cancelled."""
+    return connection.closed or isinstance(error, pg.QueryCanceled | pg.AdminShutdown)
 
 
 def failed(error: psycopg.Error | TenantsError) -> TenantsError:

@@ -1,6 +1,7 @@
 """Records: what was done to tenants, and how it ended. They lie in the catalog, beside what the tenants are.
 
-With its own URL a tenant writes its records itself: what they say of it is its own word.
+With its own URL a tenant writes its records itself, through functions that bound them (`catalog_006.sql`): what they
+say of it is its own word. What is read is read with a limit, and never more columns than are used.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
 from tenants.core.manifest import is_id
-from tenants.edges import postgres
+from tenants.edges import catalog, postgres
 from tenants.edges.postgres import Connection
 
 
@@ -53,11 +54,15 @@ _ADD_RUN: LiteralString = """INSERT INTO tenants.deploys
     VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s, %s, %s, %s, %s)"""
 
 
+_ADD_OWN: LiteralString = """SELECT tenants.add_record(
+    kind => %s, from_heads => %s, to_heads => %s, applied => %s, git_rev => %s, snapshot => %s, outcome => %s,
+    error => %s, stages => %s::jsonb, command => %s, output => %s, changed => %s)"""
+
+
 def add(connection: Connection, record: Record) -> None:
-    """A tenant's own URL may meet the catalog of an older program: what a command has is written with a command."""
+    """A tenant has no privilege to insert: it calls a function, which checks and bounds what it says. A tenant's own
+    URL may meet the catalog of an older program, where it inserts: what a command has is written with a command."""
     values = [
-        record.tenant,
-        record.project,
         record.kind,
         list(record.from_heads),
         list(record.to_heads),
@@ -67,29 +72,33 @@ def add(connection: Connection, record: Record) -> None:
         record.outcome,
         record.error,
         json.dumps({stage: round(took, 3) for stage, took in record.stages.items()}),
-        record.before,
-        record.aside,
     ]
-    if record.command is None:
-        connection.execute(_ADD, values)
+    whose, ways_back = [record.tenant, record.project], [record.before, record.aside]
+    of_a_command = [record.command, record.output, record.changed]
+    if not postgres.may(connection, "INSERT", "tenants.deploys"):
+        connection.execute(_ADD_OWN, [*values, *of_a_command])
+    elif record.command is None:
+        connection.execute(_ADD, [*whose, *values, *ways_back])
     else:
-        connection.execute(_ADD_RUN, [*values, record.command, record.output, record.changed])
+        connection.execute(_ADD_RUN, [*whose, *values, *ways_back, *of_a_command])
+
+
+_LAST: LiteralString = """
+    SELECT kind, from_heads, to_heads, git_rev, snapshot, outcome, error, recorded_at, live_at, command, output
+    FROM tenants.deploys
+    WHERE tenant = %s AND NOT EXISTS (
+        SELECT FROM tenants.deploys e
+        WHERE (e.tenant, e.kind, e.snapshot) = (deploys.tenant, 'run', deploys.snapshot)
+          AND deploys.kind = 'run' AND e.recorded_at > deploys.recorded_at)
+    ORDER BY recorded_at DESC LIMIT %s"""
 
 
 def last(connection: Connection, tenant: str, count: int = 5) -> list[dict[str, Any]]:
     """The newest records of the tenant first; of a command that has ended, not that it was begun."""
-    return postgres.dict_rows(
-        connection,
-        """SELECT kind, from_heads, to_heads, git_rev, snapshot, outcome, error, recorded_at, live_at,
-                  to_jsonb(deploys)->>'command' AS command, to_jsonb(deploys)->>'output' AS output
-           FROM tenants.deploys
-           WHERE tenant = %s AND NOT EXISTS (
-               SELECT FROM tenants.deploys e
-               WHERE (e.tenant, e.kind, e.snapshot) = (deploys.tenant, 'run', deploys.snapshot)
-                 AND deploys.kind = 'run' AND e.recorded_at > deploys.recorded_at)
-           ORDER BY recorded_at DESC LIMIT %s""",
-        [tenant, count],
-    )
+    query = _LAST
+    if catalog.version(connection) < 4:  # an own URL can meet the catalog of a program that knew no commands
+        query = query.replace("command, output", "NULL AS command, NULL AS output")
+    return postgres.dict_rows(connection, query, [tenant, count])
 
 
 @dataclass(frozen=True)
@@ -142,17 +151,19 @@ def last_run(connection: Connection, tenant: str) -> datetime | None:
 
 
 def runs(connection: Connection, names: Sequence[str]) -> dict[str, list[tuple[list[str], list[str]]]]:
-    """By tenant, in the order of time: the heads before a deploy, and the revisions that it has run."""
-    query = """SELECT tenant, from_heads, applied FROM tenants.deploys
-               WHERE tenant = ANY(%s) AND cardinality(applied) > 0 ORDER BY recorded_at"""
+    """By tenant, in the order of time: the heads before a deploy, and the revisions that it has run. The newest 2,000
+    deploys of a tenant, and no more than 2 MB."""
     found: dict[str, list[tuple[list[str], list[str]]]] = {}
-    for row in postgres.dict_rows(connection, query, [list(names)]):
+    for row in postgres.rows(connection, "runs", names=list(names)):
         found.setdefault(row["tenant"], []).append((row["from_heads"], row["applied"]))
     return found
 
 
 def mark_serving(connection: Connection, tenant: str) -> list[str]:
     """Note that the tenant's app serves with what was adopted or restored. Returns the tenant, if that is new."""
+    if not postgres.may(connection, "UPDATE", "tenants.deploys"):
+        row = connection.execute("SELECT tenants.mark_serving()").fetchone()
+        return [tenant] if row and row[0] else []
     query = """UPDATE tenants.deploys SET live_at = now()
                WHERE id IN (SELECT id FROM tenants.deploys
                             WHERE tenant = %s AND live_at IS NULL AND outcome IN ('adopted', 'restored')
@@ -169,9 +180,12 @@ def adoption_served(connection: Connection, tenant: str, ago: timedelta) -> bool
     return bool(row and row[0])
 
 
-def mark_live(connection: Connection, git_rev: str, projects: Sequence[str]) -> list[str]:
+def mark_live(connection: Connection, own: str | None, git_rev: str, projects: Sequence[str]) -> list[str]:
     """Note that the release of that commit serves. Returns the tenants that it had migrated. Earlier deploys of those
-    projects count as live, too: what serves now serves with what they have left."""
+    projects count as live, too: what serves now serves with what they have left. `own`: whose URL this is."""
+    if own and not postgres.may(connection, "UPDATE", "tenants.deploys"):
+        row = connection.execute("SELECT tenants.mark_live(%s)", [git_rev]).fetchone()
+        return [own] if row and row[0] else []
     query = """UPDATE tenants.deploys SET live_at = now()
                WHERE id IN (SELECT id FROM tenants.deploys
                             WHERE (git_rev = %s OR project = ANY(%s)) AND live_at IS NULL AND outcome = 'migrated'

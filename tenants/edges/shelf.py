@@ -38,6 +38,8 @@ class Known:
     """SHA-256 of the content, which an encrypted archive does not show."""
     revision: str | None
     proven_at: datetime | None
+    by_tenant: bool
+    """Whether the tenant took it with its own URL: what is known of it is the tenant's word."""
 
 
 def known(connection: Connection, tenant: str | None = None) -> list[Known]:
@@ -45,7 +47,8 @@ def known(connection: Connection, tenant: str | None = None) -> list[Known]:
     that one."""
     query = """SELECT tenant, id, created_at, bytes AS size, sha256, content, revision, proven_at,
                       to_jsonb(s)->>'server' AS server, to_jsonb(s)->>'store' AS store,
-                      to_jsonb(s)->>'manifest' AS manifest
+                      to_jsonb(s)->>'manifest' AS manifest,
+                      coalesce((to_jsonb(s)->>'by_tenant')::boolean, false) AS by_tenant
                FROM tenants.snapshots s WHERE tenant = coalesce(%s, tenant)
                ORDER BY tenant, (to_jsonb(s)->>'number')::bigint, id"""
     return [Known(**row) for row in postgres.dict_rows(connection, query, [tenant])]
@@ -53,9 +56,7 @@ def known(connection: Connection, tenant: str | None = None) -> list[Known]:
 
 def add(connection: Connection, manifest: Manifest, begun: Pending) -> None:
     """The snapshot exists from here on, and nothing is pending any more. Nothing if it is there already."""
-    with connection.transaction():
-        catalog.add_snapshot(connection, manifest, begun.content, begun.manifest, begun.store)
-        forget_pending(connection, manifest.tenant)
+    catalog.add_snapshot(connection, manifest, begun.content, begun.manifest, begun.store)
 
 
 def note_digest(connection: Connection, tenant: str, id_: str, digest: str) -> None:
@@ -81,13 +82,18 @@ class Pending:
 
 def begin(connection: Connection, tenant: str, begun: Pending) -> None:
     """To be called under the tenant's lock: there is one at most."""
-    if catalog.version(connection) >= STEP:
+    if catalog.version(connection) < STEP:
+        return
+    values = [begun.id, begun.manifest, begun.content, begun.store]
+    if postgres.may(connection, "INSERT", "tenants.pending"):
         connection.execute(
-            """INSERT INTO tenants.pending (tenant, id, manifest, content, store) VALUES (%s, %s, %s, %s, %s)
+            """INSERT INTO tenants.pending (id, manifest, content, store, tenant) VALUES (%s, %s, %s, %s, %s)
                ON CONFLICT (tenant) DO UPDATE SET id = excluded.id, manifest = excluded.manifest,
                                                   content = excluded.content, store = excluded.store""",
-            [tenant, begun.id, begun.manifest, begun.content, begun.store],
+            [*values, tenant],
         )
+    else:
+        connection.execute("SELECT tenants.begin_snapshot(%s, %s, %s, %s)", values)
 
 
 def pending(connection: Connection, tenant: str, store: str) -> Pending | None:
@@ -100,8 +106,12 @@ def pending(connection: Connection, tenant: str, store: str) -> Pending | None:
 
 
 def forget_pending(connection: Connection, tenant: str) -> None:
-    if catalog.version(connection) >= STEP:
+    if catalog.version(connection) < STEP:
+        return
+    if postgres.may(connection, "DELETE", "tenants.pending"):
         connection.execute("DELETE FROM tenants.pending WHERE tenant = %s", [tenant])
+    else:
+        connection.execute("SELECT tenants.forget_pending()")
 
 
 def forget(connection: Connection, tenant: str, id_: str) -> None:

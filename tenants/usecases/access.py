@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tenants.core import serving
-from tenants.core.errors import MigrationError, Refused, StateError, TenantsError, UnknownName
+from tenants.core.errors import MigrationError, Refused, SnapshotError, StateError, TenantsError, UnknownName
 from tenants.core.identity import OLDEST, Identity
 from tenants.core.names import check_name, quoted
 from tenants.core.near import did_you_mean, likest
@@ -76,7 +76,11 @@ class Access:
     @contextmanager
     def dumping(self, tenant: str, url: DatabaseUrl) -> Iterator[DatabaseUrl]:
         """The URL that the tenant is dumped with, while `url` acts as it: the same, or, where policies are forced on
-        the owner of a table, one from which they hide nothing. A part of the rows is never dumped: pg_dump refuses."""
+        the owner of a table, one from which they hide nothing. A part of the rows is never dumped: pg_dump refuses.
+
+        Raises SnapshotError for a schema with more tables than the server has room for locks: pg_dump would fail, and
+        until then leave no room for other sessions."""
+        _require_room(self.connection, tenant)
         forced = postgres.scalar(self.connection, "forced", schema=quoted(tenant))
         if not forced or not self.me.superuser:
             yield url
@@ -131,6 +135,18 @@ class Access:
                 )
             )
         return observed
+
+
+def _require_room(connection: Connection, tenant: str) -> None:
+    (found,) = postgres.rows(connection, "room_for_locks", schema=quoted(tenant))
+    if found["tables"] < found["room"]:
+        return
+    raise SnapshotError(
+        f"{tenant} has {found['tables']:,} tables; a snapshot locks each of them, and the server has room for about"
+        f" {found['room']:,} locks of all sessions (max_locks_per_transaction = {found['each']})",
+        next=f"drop tables of {tenant}, or: ALTER SYSTEM SET max_locks_per_transaction ="
+        f" {-(-found['tables'] * found['each'] * 2 // found['room'])}, then restart PostgreSQL",
+    )
 
 
 def _heads(connection: Connection, row: Row) -> tuple[str, ...]:

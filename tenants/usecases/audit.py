@@ -7,16 +7,17 @@ about, and what `create` leaves behind is what they find nothing wrong with.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Set
+from collections.abc import Collection, Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from itertools import groupby
 from typing import Literal, LiteralString, cast
 
 from tenants.core.events import Event, Stage, Tell
 from tenants.core.identity import Identity
 from tenants.core.names import printable
 from tenants.edges import catalog, postgres, sql
-from tenants.edges.postgres import Connection
+from tenants.edges.postgres import Connection, Row
 from tenants.usecases.access import Access
 
 Severity = Literal["critical", "high", "medium", "low"]
@@ -113,47 +114,104 @@ def mend(access: Access, *tenants: str) -> list[Finding]:
         return repair(access.connection, access.me, set(tenants)).mended
 
 
+TOGETHER = 200
+"""Fixes that are run in one savepoint. Each savepoint holds a lock until its transaction ends."""
+FAILURES = 5
+"""Fixes of a tenant that can fail for what its sessions do, before the rest of its fixes wait for the next run."""
+
+
+def _whose(finding: Finding) -> str:
+    return finding.tenant or ""
+
+
+def _run(connection: Connection, me: Identity, findings: Sequence[Finding]) -> dict[Finding, str]:
+    """Run the fixes of one tenant, in the order of the rules. Returns what those that failed would take, in words."""
+    failed: dict[Finding, str] = {}
+    left = FAILURES
+    for start in range(0, len(findings), TOGETHER):
+        some = findings[start : start + TOGETHER]
+        if len(some) > 1:
+            try:
+                _execute(connection, some)
+            except postgres.DatabaseError as error:
+                if postgres.ended(error, connection):
+                    raise
+            else:
+                continue
+        for finding in some:  # one of them fails: which?
+            if not left:
+                failed[finding] = "a run when the tenant's sessions do not change what is to be fixed"
+                continue
+            try:
+                _execute(connection, [finding])
+            except postgres.NotAllowed as error:
+                failed[finding] = f"more than {me.role}'s rights ({printable(postgres.error_text(error))})"
+            except postgres.LockNotToBeHad:
+                failed[finding] = "a lock that somebody holds"
+                left -= 1
+            except postgres.DatabaseError as error:
+                if postgres.ended(error, connection):
+                    raise
+                failed[finding] = f"somebody to look at it ({printable(postgres.error_text(error))})"
+                left -= 1
+    return failed
+
+
+def _execute(connection: Connection, findings: Sequence[Finding]) -> None:
+    fixes = "; ".join(finding.fix for finding in findings if finding.fix)
+    postgres.again_if_concurrent(connection, partial(connection.execute, fixes))
+
+
 def find(connection: Connection, me: Identity, wanted: Iterable[Rule], tenants: Set[str | None]) -> list[Finding]:
     """What the rules find. Those that read passwords need a superuser and are passed over without."""
     beginning = sql.statement("audit_ours")
-    found = []
+    found: list[Finding] = []
+    rows: list[Row] = []
+
+    def look(query: LiteralString) -> None:
+        rows[:] = postgres.dict_rows(connection, query)
+
     for rule in wanted:
         if rule.reads_passwords and not me.superuser:
             continue
-        for row in postgres.dict_rows(connection, f"{beginning}\n{rule.query}"):
+        query = f"{beginning}\n{rule.query}"
+        # an object that goes while the server describes it is an error of the server's, and the next look is without it
+        postgres.again_if_concurrent(connection, partial(look, query))
+        for row in rows:
             if not tenants or row["tenant"] in tenants:
                 found.append(Finding(rule, row["tenant"], printable(row["object"]), row["fix"], row.get("needs")))
     return found
 
 
 def repair(
-    connection: Connection, me: Identity, tenants: Set[str | None], kinds: Iterable[Kind] = ("repair",)
+    connection: Connection,
+    me: Identity,
+    tenants: Set[str | None],
+    kinds: Iterable[Kind] = ("repair",),
+    *,
+    only: Set[str] | None = None,
 ) -> Repaired:
-    """Run the fixes of those kinds for the tenants named (all, if none is), until the rules find nothing more.
+    """Run the fixes of those kinds for the tenants named (all, if none is), until the rules find nothing more. `only`:
+    the ids of the rules, if not all.
 
     To be called within `roles_locked`. Effects are checked: PostgreSQL answers a REVOKE that has done nothing with a
-    mere warning. A fix that is known to be out of the admin's reach is not tried; one that the tenant itself keeps us
-    from, by a lock on what is to be mended, does not keep the others from being mended.
+    mere warning. A fix that is known to be out of the admin's reach is not tried. A tenant can keep us from its own
+    fixes, by locks or by objects that come and go; it does not keep the others from theirs.
     """
-    wanted = [rule for rule in rules() if rule.kind in kinds]
+    wanted = [rule for rule in rules() if rule.kind in kinds and (only is None or rule.id in only)]
     tried: dict[Finding, str] = {}
     for _ in range(3):  # a fix may uncover another one: a role that exists now has no settings yet
         found = find(connection, me, wanted, tenants)
         open_ = [finding for finding in found if finding.fix and not finding.needs and finding not in tried]
-        for finding in open_:
-            tried[finding] = "somebody to look at it: nothing came of the fix"
-            try:
-                fix = cast("LiteralString", finding.fix)
-                postgres.again_if_concurrent(connection, partial(connection.execute, fix))
-            except postgres.NotAllowed as error:
-                tried[finding] = f"more than {me.role}'s rights ({printable(postgres.error_text(error))})"
-            except postgres.LockNotToBeHad:
-                tried[finding] = "a lock that somebody holds"
+        tried.update(dict.fromkeys(open_, "somebody to look at it: nothing came of the fix"))
+        for _, of_tenant in groupby(sorted(open_, key=_whose), key=_whose):
+            tried.update(_run(connection, me, list(of_tenant)))
         if not open_:
             break
     else:
         found = find(connection, me, wanted, tenants)
-    mended = [finding for finding in tried if finding not in found]
+    still = set(found)
+    mended = [finding for finding in tried if finding not in still]
     left = [
         f if f.needs else replace(f, needs=tried.get(f, "somebody to look at it: it was not tried"))
         for f in found

@@ -157,6 +157,8 @@ class Listing:
     """Those whose manifest is not in storage any more, although this program has not removed it."""
     proven: frozenset[str] = frozenset()
     """Ids of those whose archive a drill has restored."""
+    by_tenant: frozenset[str] = frozenset()
+    """Ids of those that a tenant took with its own URL."""
     unknown: tuple[str, ...] = ()
     """Objects in storage that look like snapshots of this server, and are none."""
 
@@ -196,6 +198,7 @@ def list_snapshots(access: Access, tenant: str | None) -> Listing:
         tuple(damaged),
         tuple(one for one in absent if is_here(access, one)),
         frozenset(m.id for m in found if m.sha256 in digests),
+        frozenset(one.id for one in known if one.by_tenant),
         tuple(sorted(set(unknown) - ours)),
     )
 

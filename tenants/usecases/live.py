@@ -38,4 +38,4 @@ def _of_release(access: Access) -> list[str]:
         projects = []
         with suppress(TenantsError):  # what is wrong with the folder, a deploy says: the release serves all the same
             projects = list(folder.look(place).projects)
-    return records.mark_live(access.connection, access.settings.git_rev or "", projects)
+    return records.mark_live(access.connection, access.own, access.settings.git_rev or "", projects)

@@ -15,7 +15,7 @@ from tenants.edges import catalog, notify, postgres
 from tenants.edges import heartbeat as beats
 from tenants.edges.catalog import Entry
 from tenants.edges.store import require_store
-from tenants.usecases import adopt, audit, drill, locks, logins, prune, roles, scratch, snapshots
+from tenants.usecases import adopt, audit, drill, emptying, locks, logins, prune, roles, scratch, snapshots
 from tenants.usecases.access import Access
 
 HEARTBEAT = "TENANTS_HEARTBEAT_URL"
@@ -136,5 +136,6 @@ def _drop_asides(access: Access, entry: Entry, tell: Tell) -> None:
     for row in postgres.rows(access.connection, "asides"):
         moment = aside_moment(row["name"])
         if row["tenant"] == entry.name and moment and datetime.now(UTC) - moment > KEEP_ASIDE:
+            emptying.empty(access.connection, entry.name, row["name"], tell)
             postgres.run(access.connection, "DROP SCHEMA {schema} CASCADE", schema=row["name"])
             tell(Event(entry.name, "clean", f"schema {row['name']}, set aside by a restore, is dropped"))

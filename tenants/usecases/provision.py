@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from tenants.core.errors import Refused, SnapshotError, UsageError
+from tenants.core.errors import Refused, SnapshotError, TenantsError, UsageError
 from tenants.core.events import Event, Tell
 from tenants.core.limits import Limits
 from tenants.core.names import app_role_name, check_name
@@ -15,7 +15,7 @@ from tenants.edges.catalog import Entry
 from tenants.edges.postgres import run
 from tenants.edges.records import Record
 from tenants.edges.store import open_store
-from tenants.usecases import audit, locks, roles, room, snapshots
+from tenants.usecases import audit, emptying, locks, roles, room, snapshots
 from tenants.usecases.access import Access
 from tenants.usecases.logins import Created, url_of
 
@@ -65,19 +65,22 @@ def create(
             changed.append(f"login {login.role}")
         audit.tell_ways_in(access, "create", tell)
         repaired = audit.repair(connection, me, {name, None})
-        changed += [_words(finding) for finding in repaired.mended if found or finding.tenant is None]
+        changed += _words([finding for finding in repaired.mended if found or finding.tenant is None])
     for what in changed:
         tell(Event(name, "create", what))
-    for left in repaired.left:
+    for left in repaired.left[:TOLD]:
         text = f"left as it is, {left.rule.id}: {left.object}. It takes {left.needs}: {left.fix}"
         tell(Event(left.tenant or "database", "create", text, failed=True))
+    if len(repaired.left) > TOLD:
+        text = f"and {len(repaired.left) - TOLD:,} more are left as they are: tenants audit {name}"
+        tell(Event(name, "create", text, failed=True))
     last = login.role if login else entry.logins[-1] if entry.logins else None
     return Created(name, entry.project, last, url_of(access, login), tuple(changed))
 
 
 def apply(access: Access, names: Sequence[str], tell: Tell) -> dict[str, tuple[str, ...]]:
     """Bring the tenants named, or all, to what the catalog wants of them. Returns what was changed of each; a second
-    call changes nothing."""
+    call changes nothing. One that fails does not stop the others; its error is raised after them."""
     access.require_admin("tenants apply")
     told: set[Event] = set()
 
@@ -86,9 +89,20 @@ def apply(access: Access, names: Sequence[str], tell: Tell) -> dict[str, tuple[s
             told.add(event)
             tell(event)
 
-    return {
-        name: create(access, name, None, once, with_login=False).changed for name in names or list(access.entries())
-    }
+    changed: dict[str, tuple[str, ...]] = {}
+    failures: dict[str, TenantsError] = {}
+    for name in names or list(access.entries()):
+        try:
+            changed[name] = create(access, name, None, once, with_login=False).changed
+        except (TenantsError, postgres.DatabaseError) as cause:
+            failures[name] = postgres.failed(cause)
+            tell(Event(name, "create", f"FAILED: {failures[name].message}", failed=True))
+    if failures:
+        first = next(iter(failures.values()))
+        if len(failures) + len(changed) > 1:
+            first.message = f"could not apply {', '.join(failures)}: {first.message}"
+        raise first
+    return changed
 
 
 def _want(access: Access, name: str, limits: Limits | None, app_role: bool | None) -> list[str]:
@@ -106,8 +120,20 @@ def _want(access: Access, name: str, limits: Limits | None, app_role: bool | Non
     return changed
 
 
-def _words(finding: audit.Finding) -> str:
-    return f"mended {finding.rule.id}: {finding.object}"
+TOLD = 20
+"""Findings of one kind that are listed one by one."""
+
+
+def _words(findings: Sequence[audit.Finding]) -> list[str]:
+    by_rule: dict[str, list[audit.Finding]] = {}
+    for finding in findings:
+        by_rule.setdefault(finding.rule.id, []).append(finding)
+    words = []
+    for rule, found in by_rule.items():
+        words += [f"mended {rule}: {finding.object}" for finding in found[:TOLD]]
+        if len(found) > TOLD:
+            words.append(f"mended {rule}: {len(found) - TOLD:,} more")
+    return words
 
 
 def show(access: Access, name: str) -> dict[str, Any]:
@@ -189,8 +215,26 @@ def _drop(access: Access, entry: Entry, lock: locks.Lock, tell: Tell, *, no_snap
     room.remove(access, name)
     readers = [role for role, tenants in catalog.readers(connection).items() if name in tenants]
     postgres.end_sessions(connection, readers)  # a table that one of them holds cannot be dropped
+    _empty(access, entry, tell, snapshot)
     _remove(access, entry, Record(name, entry.project, "drop", [], [], [], "dropped", {}, snapshot=snapshot))
     return snapshot
+
+
+def _empty(access: Access, entry: Entry, tell: Tell, snapshot: str | None) -> None:
+    """Schemas with many objects lose them before, in many transactions: see `emptying`."""
+    try:
+        for schema in [entry.name, *_asides(access, entry)]:
+            emptying.empty(access.connection, entry.name, schema, tell)
+    except postgres.DatabaseError as cause:
+        error = postgres.failed(cause)
+        kept = f"; snapshot {snapshot} has all of it" if snapshot else ""
+        error.data = f"{entry.name} may have lost a part of its objects{kept}"
+        error.next = f"tenants drop {entry.name} --yes --no-snapshot"
+        raise error from None
+
+
+def _asides(access: Access, entry: Entry) -> list[str]:
+    return [row["name"] for row in postgres.rows(access.connection, "asides") if row["tenant"] == entry.name]
 
 
 def _remove(access: Access, entry: Entry, record: Record) -> None:
@@ -200,7 +244,7 @@ def _remove(access: Access, entry: Entry, record: Record) -> None:
     logins = list(catalog.entries_with_logins(connection)[entry.name].logins)
     app = app_role_name(entry.name)
     own = [*logins, entry.name, *([app] if postgres.rows(connection, "names_taken", name=app) else [])]
-    asides = [row["name"] for row in postgres.rows(connection, "asides") if row["tenant"] == entry.name]
+    asides = _asides(access, entry)
 
     def go() -> None:
         for schema in [entry.name, *asides]:

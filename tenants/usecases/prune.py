@@ -66,7 +66,7 @@ def prune(access: Access, name: str, tell: Tell, *, dry_run: bool = False) -> Pr
             f"schema {name} {gone}, and its last snapshot has {counted(found[-1].rows, 'row')}: nothing is pruned",
             next=f"tenants restore {name} {found[-1].id}",
         )
-    verdicts = retention.decide(found, nights, changes, listing.proven, datetime.now(UTC))
+    verdicts = retention.decide(found, nights, changes, listing.proven, datetime.now(UTC), listing.by_tenant)
     going = [verdict.snapshot for verdict in verdicts if not verdict.why]
     kept = [verdict.snapshot.created_at for verdict in verdicts if verdict.why]
     removed: list[str] = []

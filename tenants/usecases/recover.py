@@ -9,7 +9,7 @@ from typing import Any
 from tenants.core import manifest as manifests
 from tenants.core.errors import Refused, SnapshotError, TenantsError, UsageError
 from tenants.core.events import Event, Tell
-from tenants.core.limits import DEFAULT, NAMES, Limits, check
+from tenants.core.limits import DEFAULT, NAMES, NUMBERS, Limits, check
 from tenants.core.manifest import Manifest
 from tenants.core.names import check_name
 from tenants.core.units import counted
@@ -131,8 +131,9 @@ def limits_of(manifest: Manifest) -> Limits:
     for name in NAMES:
         value = manifest.limits.get(name, getattr(DEFAULT, name))
         try:
-            if name == "connections":
-                taken[name] = value if type(value) is int and 0 < value <= 10000 else DEFAULT.connections
+            if name in NUMBERS:
+                fits = type(value) is int and 0 < value <= NUMBERS[name]
+                taken[name] = value if fits else getattr(DEFAULT, name)
             else:
                 taken[name] = check(name, str(value))
         except UsageError:

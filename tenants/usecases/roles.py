@@ -26,7 +26,7 @@ from tenants.core.names import (
     visitor_role_prefix,
 )
 from tenants.core.settings import DatabaseUrl
-from tenants.edges import catalog, postgres, signals
+from tenants.edges import catalog, exclusively, postgres, signals
 from tenants.edges.postgres import Connection, compose, literal, run, run_again
 
 SHORT_LIVED = timedelta(hours=6)
@@ -288,11 +288,7 @@ def shut_out(connection: Connection, me: Identity, names: Sequence[str]) -> tupl
     sessions = postgres.end_sessions(connection, names)
     prepared = postgres.rows(connection, "prepared", roles=list(names))
     for left in prepared:
-        run(connection, "SET ROLE {role}", role=left["role"])
-        try:
-            run(connection, "ROLLBACK PREPARED {gid}", gid=literal(left["gid"]))
-        finally:
-            run(connection, "RESET ROLE")
+        exclusively.rollback_prepared(connection, left["gid"], left["role"])
     return sessions, len(prepared)
 
 

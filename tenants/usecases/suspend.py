@@ -57,5 +57,7 @@ def resume(access: Access, name: str) -> bool:
 def _want(access: Access, name: str, *, suspended: bool) -> bool:
     with postgres.roles_locked(access.connection):
         new = catalog.suspend(access.connection, name, suspended=suspended)
-        audit.repair(access.connection, access.me, {name})
+        # What shuts out takes no other rule: what a tenant holds, however much, must not keep it from being suspended.
+        only = {"login-suspended"} if suspended else None
+        audit.repair(access.connection, access.me, {name}, only=only)
     return new

@@ -158,7 +158,7 @@ def test_a_downgrade_that_fails_on_the_copy_never_runs_on_the_live_schema(orchar
 
 @pytest.mark.parametrize("lie", ["pears~before~20261124T010203", "tenants", "public"])
 def test_a_tenant_that_lies_in_the_catalog_cannot_have_a_schema_of_others(orchard: Place, lie: str) -> None:
-    """What a tenant may write there are records of its own: this one says that a restore has set something aside."""
+    """A record that an older program let a tenant insert: it says that a restore has set something aside."""
     none = "20261124T010203Z-aaaaaa"
     orchard.tenants("create", "pears")
     orchard.database.sql(f'CREATE SCHEMA IF NOT EXISTS "{lie}"')
@@ -166,7 +166,6 @@ def test_a_tenant_that_lies_in_the_catalog_cannot_have_a_schema_of_others(orchar
         "INSERT INTO tenants.deploys (tenant, project, kind, from_heads, to_heads, applied, outcome, stages, snapshot,"
         " before, aside) VALUES ('fruits', 'fruits', 'restore', '{}', '{0002}', '{}', 'restored', '{}', %s, %s, %s)",
         [none, none, lie],
-        url=orchard.url_of("fruits"),
     )
     schemas = orchard.database.schemas()
     done = orchard.tenants("undo", "fruits", "--yes")
@@ -198,7 +197,6 @@ def test_what_a_tenant_writes_about_itself_moves_no_cursor(orchard: Place) -> No
         "INSERT INTO tenants.deploys (tenant, project, kind, from_heads, to_heads, applied, outcome, stages, before)"
         " VALUES ('fruits', 'fruits', 'restore', ARRAY[E'\\x1b[2Jnone'], '{0002}', '{}', 'restored', '{}', %s)",
         [snapshot],
-        url=orchard.url_of("fruits"),
     )
     done = orchard.tenants("undo", "fruits", "--dry-run")
     assert done.code == 0 and "\x1b" not in done.said and "[2Jnone" in done.said, done.said
@@ -218,10 +216,9 @@ def test_a_record_that_none_of_us_has_written_leads_nowhere(orchard: Place) -> N
         "INSERT INTO tenants.deploys (tenant, project, kind, from_heads, to_heads, applied, outcome, stages, before)"
         " VALUES ('fruits', 'fruits', %s, '{}', '{0002}', '{}', %s, '{}', 'x; reboot #')"
     )
-    url = orchard.url_of("fruits")
-    orchard.database.sql(words, ["drop", "migrated"], url=url)
+    orchard.database.sql(words, ["drop", "migrated"])
     assert orchard.tenants("undo", "fruits", "--dry-run", "--json").json["by"] == "downgrade"
-    orchard.database.sql(words, ["undo", "undone"], url=url)
+    orchard.database.sql(words, ["undo", "undone"])
     done = orchard.tenants("undo", "fruits", "--yes")
     assert done.code == 2 and "was an undo" in done.err and "reboot" not in done.said, done.said
 

@@ -47,6 +47,7 @@ settings, databases, extensions, servers, slots, large objects, the server's fil
 - **The deploy role** is what a revision acts through: a login that is made for one deploy, and removed.
 - **Landlock, or another uid**, keeps Python of a revision from the admin's URL and the storage's credentials.
 - **A pinned search_path and COPY that plans nothing** keep what a tenant planted from running as the admin.
+- **Functions of the catalog** are the only way in which a tenant writes there: they check, bound, date and count.
 - **Limits of a login** bound what it can use; those that a session can lift are for accidents, not against an attacker.
 - **Reading back** makes what happened a matter of what the database and the bucket hold, not of what a revision says.
 

@@ -16,6 +16,7 @@ _SUPER = "PostgreSQL: only a superuser may"
 _CREATE = "no role of a tenant has CREATE on the database"
 _FILES = "PostgreSQL: only members of `pg_…_server_…` may"
 _CATALOG = "the catalog's grants and row level security"
+_WRITES = "a tenant writes through functions that check size, kind and date, and count"
 _MONITOR = "PostgreSQL: only members of that role may"
 _CLOSED = "nothing is granted to PUBLIC"
 
@@ -586,6 +587,48 @@ CATALOG = Group(
             "forge-pending",
             "Forge the snapshot of a neighbour that is under way",
             "INSERT INTO tenants.pending VALUES ('apples', 'x', repeat('0', 64), NULL, 'x')",
+            _CATALOG,
+        ),
+        Attack(
+            "catalog-own-record",
+            "Write one's own record, of any size and date, into the catalog",
+            "INSERT INTO tenants.deploys (tenant, project, kind, from_heads, to_heads, applied, outcome, stages)"
+            " VALUES ('fruits', 'fruits', 'deploy', '{}', '{}', ARRAY[repeat('x', 390000)], 'migrated', '{}')",
+            _WRITES,
+        ),
+        Attack(
+            "catalog-own-live",
+            "Mark one's own release as live in the year 2199",
+            "UPDATE tenants.deploys SET live_at = '2199-01-01'",
+            _WRITES,
+        ),
+        Attack(
+            "catalog-large-record",
+            "Record a revision whose name is 390 kB long, so that commands for all run out of memory",
+            "SELECT tenants.add_record('deploy', '{}', '{}', ARRAY[repeat('x', 390000)], NULL, NULL, 'migrated',"
+            " NULL, '{}', NULL, NULL, NULL)",
+            _WRITES,
+            expects=("42501", "22023"),
+        ),
+        Attack(
+            "catalog-record-drop",
+            "Record that one was dropped",
+            "SELECT tenants.add_record('drop', '{}', '{}', '{}', NULL, NULL, 'dropped', NULL, '{}', NULL, NULL, NULL)",
+            _WRITES,
+            expects=("42501", "22023"),
+        ),
+        Attack(
+            "catalog-future-snapshot",
+            "Record a snapshot of the year 2199, so that the last one never looks old",
+            "SELECT tenants.add_snapshot('21990101T000000Z-aaaaaa', '2199-01-01', '0001', 1, repeat('0', 64), now(),"
+            " NULL, repeat('0', 64), 's3://bucket')",
+            _WRITES,
+            expects=("42501", "22008"),
+        ),
+        Attack(
+            "catalog-count",
+            "Forget how much one has written within the hour",
+            "DELETE FROM tenants.written",
             _CATALOG,
         ),
         Attack("catalog-delete", "Delete records", "DELETE FROM tenants.deploys", _CATALOG),

@@ -175,12 +175,25 @@ def refused(url: str, code: str) -> str | None:
 
 @pytest.mark.every_server
 def test_who_uses_something_up_meets_a_limit_or_is_named_and_ended(server: Server) -> None:
-    with world(server, "--size", "1MB", "--temp-file-limit", "5MB", "--connections", "5") as one:
+    limits = ("--size", "1MB", "--temp-file-limit", "5MB", "--connections", "5", "--objects", "50")
+    with world(server, *limits) as one:
         for id_ in ("fill-schema", "fill-large-objects"):
             attack = by_id(bounded.FILLED, id_)
             assert attack.rule and named(one, attack.rule) == []
             one.database.sql(attack.code, url=one.app if id_ == "fill-schema" else one.login)
             assert len(named(one, attack.rule)) == 1, id_
+        for id_ in ("fill-catalogs", "fill-catalogs-functions", "fill-records"):
+            attack = by_id(bounded.FILLED, id_)
+            assert attack.rule
+            if id_ != "fill-catalogs-functions":
+                assert named(one, attack.rule) == []
+            one.database.sql(attack.code, url=one.login)
+            assert len(named(one, attack.rule)) == 1, id_
+        one.database.sql("UPDATE tenants.tenants SET objects = 160 WHERE name = 'fruits'")
+        assert named(one, "objects") == []
+        with closing(psycopg.connect(one.login, autocommit=True)) as session:
+            session.execute(by_id(bounded.FILLED, "fill-catalogs-temporary").code.encode())
+            assert len(named(one, "objects")) == 1
         assert refused(one.app, by_id(bounded.FILLED, "fill-files").code) == "53400"
 
         with ExitStack() as stack:

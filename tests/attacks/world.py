@@ -112,6 +112,7 @@ STATE = f"""
     UNION ALL SELECT 'rows of tenants.tenants', md5(string_agg(t::text, ',' ORDER BY name)) FROM tenants.tenants t
     UNION ALL SELECT 'rows of tenants.swaps', count(*)::text FROM tenants.swaps
     UNION ALL SELECT 'rows of tenants.catalog', c::text FROM tenants.catalog c
+    UNION ALL SELECT 'rows of tenants.written', tenant FROM tenants.written WHERE tenant <> 'fruits'
     UNION ALL SELECT 'rows of tenants.logins', md5(string_agg(t::text, ',' ORDER BY role)) FROM tenants.logins t
     UNION ALL SELECT 'rows of tenants.deploys', count(*) || coalesce(md5(string_agg(t::text, ',' ORDER BY id)), '')
         FROM tenants.deploys t WHERE tenant <> 'fruits'

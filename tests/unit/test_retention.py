@@ -108,6 +108,15 @@ def test_dates_that_are_not_plausible_cost_no_snapshot_its_place() -> None:
     assert all("its date is not plausible" in v.why for v in verdicts if v.snapshot in ahead or v.snapshot in behind)
 
 
+def test_what_a_tenant_takes_itself_displaces_nothing_that_the_admin_took() -> None:
+    nights = [one(24 * day) for day in range(30)]
+    own = [one(24 * day + 1 + n / 10) for day in range(16, 30) for n in range(9)]
+    found = sorted([*nights, *own], key=lambda m: m.created_at)
+    ids = {m.id for m in own}
+    left = [v.snapshot.id for v in decide(found, NIGHTS, CHANGES, (), NOW, ids) if v.why]
+    assert set(kept(nights, NIGHTS)) == set(left) - ids and len(ids & set(left)) < 35
+
+
 def test_a_clock_that_is_wrong_now_takes_no_more_than_a_night_s_place() -> None:
     nights = [one(24 * day) for day in range(30)]
     right = kept(nights, Policy(daily=14))

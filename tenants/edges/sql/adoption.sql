@@ -106,6 +106,29 @@ LEFT JOIN pg_extension e ON e.oid = d.refobjid
 WHERE n.nspname !~ '^pg_(catalog|toast|temp)' AND n.nspname NOT IN ('information_schema', 'tenants')
 ORDER BY t.classid, t.objid;
 
+-- name: droppable
+-- Statements that drop what lies in a schema: first what nothing else needs, the newest first. Those of each line drop
+-- one thing, and what has come to depend on it.
+SELECT format('DROP %%s IF EXISTS %%s CASCADE', t.kind, i.identity) AS statement
+FROM (
+    SELECT t.*, needed.topobj IS NOT NULL AS needed
+    FROM things t
+    LEFT JOIN (
+        SELECT DISTINCT b.topclass, b.topobj
+        FROM pg_depend d
+        JOIN whole a ON a.classid = d.classid AND a.objid = d.objid
+        JOIN whole b ON b.classid = d.refclassid AND b.objid = d.refobjid
+        WHERE (a.topclass, a.topobj) <> (b.topclass, b.topobj)
+          AND NOT (d.classid = 'pg_trigger'::regclass AND d.deptype = 'i')  -- those of foreign keys, on the other side
+    ) needed ON needed.topclass = t.classid AND needed.topobj = t.objid
+    WHERE t.nsp = to_regnamespace(quote_ident(%(schema)s))
+    ORDER BY needed.topobj IS NOT NULL, t.objid DESC
+    LIMIT %(count)s
+) t
+CROSS JOIN LATERAL pg_identify_object(t.classid, t.objid, 0) AS i
+WHERE i.identity IS NOT NULL
+ORDER BY t.needed, t.objid DESC;
+
 -- name: adoption_edges
 -- Which thing needs which other one. What is no thing (an event trigger, a view of information_schema) is in words.
 SELECT DISTINCT

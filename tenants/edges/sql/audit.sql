@@ -577,13 +577,44 @@ SELECT z.tenant, pg_size_pretty(z.bytes) || ' of ' || t.size AS object, NULL::te
 FROM sizes z JOIN tenants.tenants t ON t.name = z.tenant
 WHERE z.bytes > pg_size_bytes(t.size)
 
+-- name: rule_record_rate
+-- medium ask: A tenant writes as many records as it is let: no app deploys so often. Look at who has its login.
+SELECT w.tenant, w.count || ' ' || w.what || ' within the hour' AS object, NULL::text AS fix
+FROM tenants.written w JOIN tenants.tenants t ON t.name = w.tenant
+WHERE w.hour >= floor(extract(epoch FROM now()) / 3600) - 1 AND w.count >= 60
+
+-- name: rule_objects
+-- medium ask: A tenant holds more objects than it is wanted to: commands and snapshots of all take longer for it.
+SELECT n.tenant, n.count || ' of ' || t.objects || ' objects' AS object, NULL::text AS fix
+FROM tenants.tenants t
+JOIN LATERAL (
+    WITH held AS MATERIALIZED (
+        SELECT d.classid, d.objid FROM pg_namespace n
+        JOIN pg_depend d ON d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid
+        WHERE n.nspname = t.name OR starts_with(n.nspname, t.name || '~before~')
+        UNION ALL
+        SELECT 'pg_class'::regclass, d.objid FROM pg_shdepend d
+        JOIN pg_roles r ON r.oid = d.refobjid AND r.rolname IN (t.name, t.name || '~app')
+        JOIN pg_class c ON c.oid = d.objid JOIN pg_namespace n ON n.oid = c.relnamespace AND starts_with(n.nspname, 'pg_temp_')
+        WHERE d.refclassid = 'pg_authid'::regclass AND d.classid = 'pg_class'::regclass AND d.deptype = 'o'
+          AND d.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+    ), tables AS MATERIALIZED (SELECT objid FROM held WHERE classid = 'pg_class'::regclass)
+    SELECT t.name AS tenant, sum(part.count) AS count FROM (
+        SELECT count(*) FROM held
+        UNION ALL SELECT count(*) FROM pg_index WHERE indrelid IN (SELECT objid FROM tables)
+        UNION ALL SELECT count(*) FROM pg_constraint WHERE conrelid IN (SELECT objid FROM tables) AND contype IN ('c', 'f', 'x')
+        UNION ALL SELECT count(*) FROM pg_trigger WHERE tgrelid IN (SELECT objid FROM tables) AND NOT tgisinternal
+        UNION ALL SELECT count(*) FROM pg_policy WHERE polrelid IN (SELECT objid FROM tables)
+    ) part
+) n ON n.count > t.objects
+
 -- name: rule_no_proof
 -- medium ask: For eight days no drill has restored a snapshot of a tenant: that its snapshots restore is a hope.
 SELECT s.tenant, coalesce('the last proof is of ' || to_char(p.last, 'YYYY-MM-DD HH24:MI'), 'none at all') AS object,
        NULL::text AS fix
 FROM schemas s
 CROSS JOIN LATERAL (SELECT max(p.proven_at) AS last, min(p.created_at) AS first FROM tenants.snapshots p
-                    WHERE p.tenant = s.tenant) p
+                    WHERE p.tenant = s.tenant AND p.created_at < now() + interval '5 minutes') p
 WHERE coalesce(p.last, p.first) < now() - interval '8 days'
 
 -- name: rule_no_snapshot
@@ -592,7 +623,8 @@ SELECT s.tenant, coalesce('the last one is of ' || to_char(p.last, 'YYYY-MM-DD H
        NULL::text AS fix
 FROM schemas s
 JOIN tenants.tenants t ON t.name = s.tenant
-CROSS JOIN LATERAL (SELECT max(p.created_at) AS last FROM tenants.snapshots p WHERE p.tenant = s.tenant) p
+CROSS JOIN LATERAL (SELECT max(p.created_at) AS last FROM tenants.snapshots p
+                    WHERE p.tenant = s.tenant AND p.created_at < now() + interval '5 minutes') p
 CROSS JOIN LATERAL (SELECT min(d.recorded_at) AS first FROM tenants.deploys d
                     WHERE d.tenant = s.tenant AND d.outcome = 'migrated' AND d.recorded_at >= t.created_at) d
 WHERE EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = s.oid AND c.relkind IN ('r', 'p', 'm'))
@@ -675,8 +707,9 @@ SELECT t.name AS tenant, t.suspended_at, coalesce(z.bytes, 0)::bigint AS bytes, 
 FROM tenants.tenants t
 LEFT JOIN sizes z ON z.tenant = t.name
 CROSS JOIN LATERAL (SELECT max(p.created_at) AS snapshot_at, max(p.proven_at) AS proven_at FROM tenants.snapshots p
-                    WHERE p.tenant = t.name) p
-LEFT JOIN LATERAL (SELECT s.created_at, s.bytes::numeric FROM tenants.snapshots s WHERE s.tenant = t.name
+                    WHERE p.tenant = t.name AND p.created_at < now() + interval '5 minutes') p  -- a date to come is no date
+LEFT JOIN LATERAL (SELECT s.created_at, s.bytes::numeric FROM tenants.snapshots s
+                   WHERE s.tenant = t.name AND s.created_at < now() + interval '5 minutes'
                    ORDER BY s.created_at DESC LIMIT 1) newest ON true
 LEFT JOIN LATERAL (SELECT s.bytes FROM tenants.snapshots s
                    WHERE s.tenant = t.name AND s.created_at <= newest.created_at - interval '18 hours'

@@ -9,7 +9,6 @@ ALTER TABLE tenants.snapshots
 UPDATE tenants.snapshots s SET proven_at = p.proven_at
 FROM (SELECT tenant, sha256, max(proven_at) AS proven_at FROM tenants.snapshots GROUP BY 1, 2) p
 WHERE (p.tenant, p.sha256) = (s.tenant, s.sha256);
-GRANT INSERT (manifest, store) ON tenants.snapshots TO "tenants~members";
 
 -- The snapshot that is under way: its archive is in storage, its manifest may be. There is one for each tenant at most,
 -- since it is taken under the tenant's lock. The next run completes it, or forgets it.
@@ -22,7 +21,7 @@ CREATE TABLE tenants.pending (
 );
 ALTER TABLE tenants.pending ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON tenants.pending USING (tenant = current_user::text);
-GRANT SELECT, INSERT, UPDATE, DELETE ON tenants.pending TO "tenants~members";
+GRANT SELECT ON tenants.pending TO "tenants~members";
 
 -- Keys that sign ledgers: this server's own, with its private half, and those of lost servers that the operator trusts.
 -- The one secret in the catalog. Nobody but the owner of the catalog can read the table.

@@ -240,6 +240,28 @@ WHERE a.pid <> pg_backend_pid() AND a.application_name NOT LIKE 'tenants migrate
 ORDER BY a.xact_start NULLS LAST
 LIMIT 3;
 
+-- name: catalog_holders
+-- Who else holds a lock on a table of the catalog: sessions, and transactions that are prepared. `ours`: of a role whose
+-- name is made of a tenant's, or of a tenant itself, which a session becomes before it prepares a transaction.
+SELECT DISTINCT l.pid, a.application_name AS name, p.gid, coalesce(a.usename, p.owner)::text AS role,
+       coalesce(strpos(coalesce(a.usename, p.owner), '~') > 0
+                OR EXISTS (SELECT FROM tenants.tenants t WHERE t.name = coalesce(a.usename, p.owner)), false) AS ours
+FROM pg_locks l
+JOIN pg_class c ON c.oid = l.relation
+LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+LEFT JOIN pg_locks x ON l.pid IS NULL AND x.pid IS NULL AND x.virtualtransaction = l.virtualtransaction
+                    AND x.locktype = 'transactionid'
+LEFT JOIN pg_prepared_xacts p ON p.transaction = x.transactionid
+WHERE l.granted AND l.locktype = 'relation' AND l.pid IS DISTINCT FROM pg_backend_pid()
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'tenants')
+ORDER BY l.pid NULLS LAST;
+
+-- name: tables_of
+-- The tables of a schema.
+SELECT c.relname::text AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND c.relkind = 'r' ORDER BY c.oid;
+
 -- name: blockers
 -- Whom the session that holds the advisory lock `key` has waited for, for more than a few seconds.
 SELECT b.pid, b.usename::text AS role, b.application_name AS name, b.state,
@@ -362,6 +384,19 @@ WHERE p.pronamespace = %(schema)s::regnamespace
   AND concat(p.prosrc, ' ', array_to_string(p.proconfig, ' ')) ~ ('\m' || regexp_replace(%(text)s, '\W', '\\\&', 'g') || '\M')
 ORDER BY 1;
 
+-- name: held
+-- How many objects a schema holds.
+SELECT count(*)::int FROM pg_depend d JOIN pg_namespace n ON d.refobjid = n.oid
+WHERE d.refclassid = 'pg_namespace'::regclass AND n.nspname = %(schema)s;
+
+-- name: room_for_locks
+-- How many tables of the tenant pg_dump would lock, and about how many locks the server has room for, of all sessions.
+SELECT (SELECT count(*) FROM pg_class c WHERE c.relnamespace = to_regnamespace(%(schema)s) AND c.relkind IN ('r', 'p'))::int
+           AS tables,
+       current_setting('max_locks_per_transaction')::int AS each,
+       current_setting('max_locks_per_transaction')::int
+           * (current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int) AS room;
+
 -- name: size
 -- Bytes that the tables of a schema take, with their indexes.
 SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint AS bytes
@@ -389,6 +424,21 @@ FROM unnest(%(names)s::text[]) AS wanted (name)
 CROSS JOIN LATERAL (SELECT * FROM tenants.deploys WHERE tenant = wanted.name AND outcome NOT IN ('failed', 'unchanged')
                     ORDER BY recorded_at DESC LIMIT 1) d;
 
+-- name: runs
+-- The heads before each deploy of the tenants and the revisions that it ran, in the order of time. Of each tenant the
+-- newest deploys, as many as 2 MB hold: a tenant writes records itself, and what it wrote must not fill who reads them.
+SELECT kept.tenant, kept.from_heads, kept.applied
+FROM unnest(%(names)s::text[]) AS wanted (name)
+CROSS JOIN LATERAL (
+    SELECT d.tenant, d.from_heads, d.applied, d.recorded_at,
+           sum(64 * cardinality(d.applied) + length(array_to_string(d.applied, '')) + length(array_to_string(d.from_heads, '')))
+               OVER (ORDER BY d.recorded_at DESC, d.id) AS weight
+    FROM (SELECT * FROM tenants.deploys WHERE tenant = wanted.name AND cardinality(applied) > 0
+          ORDER BY recorded_at DESC LIMIT 2000) d
+) kept
+WHERE kept.weight <= 2000000
+ORDER BY kept.tenant, kept.recorded_at;
+
 -- name: views_over
 -- How many views of other schemas look at what lies in this one, and are those of whoever has the catalog: what an
 -- adoption has left. A tenant may not read the list of them.
@@ -414,13 +464,14 @@ SELECT json_build_object(
     'version', (SELECT version FROM tenants.catalog),
     'count', (SELECT count(*) FROM tenants.tenants),
     'left', EXISTS (SELECT FROM pg_roles WHERE rolname ~ '~(deploy|scratch)~'));
-WITH seen AS MATERIALIZED (schemas), lines AS (
+WITH seen AS MATERIALIZED (schemas), ran AS MATERIALIZED (
+    SELECT r.tenant, json_agg(json_build_array(r.from_heads, r.applied)) AS ran FROM (runs) r WHERE :order GROUP BY r.tenant
+), lines AS (
     SELECT t.name, json_build_object(
         'name', t.name, 'project', t.project, 'suspended', t.suspended_at IS NOT NULL, 'versioned', s.versioned,
         'sound', s.exists AND s.owner = t.name AND s.version_fault IS NULL,
         'last', CASE WHEN l.tenant IS NOT NULL THEN row_to_json(l) END,
-        'ran', (SELECT json_agg(json_build_array(from_heads, applied) ORDER BY recorded_at) FROM tenants.deploys
-                WHERE :order AND tenant = t.name AND cardinality(applied) > 0))::text AS line
+        'ran', (SELECT ran FROM ran WHERE tenant = t.name))::text AS line
     FROM tenants.tenants t JOIN seen s ON s.name = t.name LEFT JOIN (last_good) l ON l.tenant = t.name
 ), batches AS (
     SELECT batch, 'BEGIN READ ONLY; SET LOCAL row_security = off; SET LOCAL lock_timeout = MILLISECONDS; ' || string_agg(
