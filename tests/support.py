@@ -244,6 +244,13 @@ class Place:
         """The second one: a column more."""
         self.revision(project, "0002", 'op.add_column("items", sa.Column("colour", sa.Text))', "0001", "colour")
 
+    def large(self, tenant: str = "fruits") -> None:
+        """Give the tenant a table whose archive is longer than what any pipe or list of an archive holds at once."""
+        self.database.sql(
+            "CREATE TABLE large AS SELECT n AS id, repeat(md5(n::text), 6) AS body FROM generate_series(1, 300000) n",
+            url=self.url_of(tenant),
+        )
+
     def deployed(self, *names: str) -> None:
         """Deploy, and it has to work."""
         done = self.tenants("deploy", *names)

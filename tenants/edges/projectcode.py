@@ -17,7 +17,7 @@ from typing import IO, Any
 from tenants.core.effects import Effects
 from tenants.core.names import printable, redacted
 from tenants.core.settings import STORAGE_SECRETS
-from tenants.edges import sandbox
+from tenants.edges import children, sandbox
 from tenants.edges.follow import PIECE, follow
 
 _BOOT = str(Path(__file__).parents[1] / "sandboxed" / "boot.py")
@@ -162,8 +162,8 @@ class Warm:
             sound, ran.code = code is not None, 1 if code is None else code
             ran.output = ear.output
         if sound and self._process.poll() is None:
-            sandbox.end_children(self._process.pid)
-            sandbox.end_strays()
+            children.end_children(self._process.pid)
+            children.end_strays()
             sound = _drain(self._reports, self._process.stdout)
         else:
             sound = False

@@ -12,7 +12,6 @@ import marshal
 import os
 import pwd
 import shutil
-import signal
 import subprocess
 import sys
 import sysconfig
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import IO
 
 from tenants.core.errors import Refused
-from tenants.edges import confine, signals
+from tenants.edges import children, confine, signals
 
 PROJECT_USER = "tenants-project"
 """The user that project code runs as, if we are root and there is one of this name."""
@@ -35,7 +34,6 @@ NO_USER = 64198
 
 _SCRATCH = "tenants-run-"
 _CLEAN = ("PATH", "LANG", "LANGUAGE", "TZ", "TERM", "SSL_CERT_FILE", "SSL_CERT_DIR", "PGSSLROOTCERT")
-_PR_SET_CHILD_SUBREAPER = 36
 _SYSTEM = (
     "/usr",
     "/bin",
@@ -157,7 +155,6 @@ def start(
     are; of `listed` ones it sees the names of what lies below, hidden or not; `folder` is where it starts.
     """
     how = confinement()
-    _watch()
     clear_scratch()
     scratch = process = None
     try:
@@ -173,44 +170,27 @@ def start(
             "read": visible([*_SYSTEM, *_python(), *readable], hidden),
             "write": [*_DEVICES, scratch],
         }
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", confine.__file__, marshal.dumps(order).hex(), *argv],
-            env={**environment, "TMPDIR": scratch, "HOME": scratch, "PYTHONDONTWRITEBYTECODE": "1"},
-            cwd=folder or scratch,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            pass_fds=pass_fds,
-            start_new_session=True,
-        )
-        _running.add(process.pid)
+        command = [sys.executable, "-I", "-S", confine.__file__, marshal.dumps(order).hex(), *argv]
+        with signals.held():
+            process = children.start(
+                lambda: subprocess.Popen(
+                    command,
+                    env={**environment, "TMPDIR": scratch, "HOME": scratch, "PYTHONDONTWRITEBYTECODE": "1"},
+                    cwd=folder or scratch,
+                    stdin=stdin,
+                    stdout=stdout,
+                    stderr=stderr,
+                    pass_fds=pass_fds,
+                    start_new_session=True,
+                )
+            )
         yield process
     finally:
         with signals.held():
             if process:
-                _end(process)
-            if not _running:
-                _adopt_orphans(False)
+                children.end(process)
             if scratch:
                 _remove(Path(scratch))
-
-
-_running: set[int] = set()
-"""The confined programs that a block here still waits for."""
-
-_others: set[int] = set()
-"""Children of ours that are no strays: those that were there before the first of them."""
-
-
-def spare(pid: int) -> None:
-    """That child of ours is no stray."""
-    _others.add(pid)
-
-
-def begin_anew() -> None:
-    """In a process that was forked from ours: its children are its own, and none of ours is."""
-    _running.clear()
-    _others.clear()
 
 
 @cache
@@ -233,9 +213,7 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(folder)
     except (OSError, RecursionError):
         for command in (["chmod", "-R", "u+rwX"], ["rm", "-rf"]):
-            subprocess.run(
-                ["/bin/" + command[0], *command[1:], "--", str(folder)], stderr=subprocess.DEVNULL, check=False
-            )
+            children.run_quietly(["/bin/" + command[0], *command[1:], "--", str(folder)])
 
 
 def _alive(pid: int) -> bool:
@@ -246,60 +224,3 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         pass
     return True
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    if process.poll() is None:
-        process.kill()
-    for pipe in (process.stdin, process.stdout, process.stderr):
-        if pipe:
-            with suppress(OSError):
-                pipe.close()
-    process.wait()
-    end_strays()
-    _running.discard(process.pid)
-
-
-def end_strays() -> None:
-    """Kill what confined programs left running. Killing a parent makes its children ours, so this repeats until none
-    is left."""
-    while strays := _children() - _running - _others:
-        for pid in strays:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        for pid in strays:
-            with suppress(ChildProcessError):
-                os.waitpid(pid, 0)
-
-
-def end_children(pid: int) -> None:
-    """Kill the children of that child of ours, which goes on. What they have started becomes ours: strays."""
-    for child in _children(str(pid)):
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(child, signal.SIGKILL)
-
-
-def _children(pid: str = "self") -> set[int]:
-    """The children of all our threads (proc(5), /proc/PID/task/TID/children), or of that process's; none where there is
-    no /proc."""
-    found: set[int] = set()
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError):
-            found.update(int(pid) for pid in task.read_text().split())
-    return found
-
-
-def _watch() -> None:
-    """Before the first confined program: from here on, whoever becomes our child without being ours is a stray."""
-    if not _running:
-        _others.clear()
-        _others.update(_children())
-        _adopt_orphans(True)
-
-
-def _adopt_orphans(adopt: bool) -> None:
-    """Whether orphans of our descendants become our children (prctl(2)); Linux only."""
-    if sys.platform == "linux":
-        confine.LIBC.prctl(_PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0)

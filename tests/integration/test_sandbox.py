@@ -15,7 +15,9 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -256,6 +258,33 @@ def test_what_others_have_started_in_our_process_goes_on() -> None:
         assert f"PPid:\t{os.getpid()}" not in Path(f"/proc/{pid}/status").read_text()
     finally:
         os.kill(pid, signal.SIGKILL)
+
+
+def test_a_program_outlives_the_thread_that_started_it_and_no_other_thread_takes_it_for_a_stray() -> None:
+    """The kernel sends the signal of PR_SET_PDEATHSIG when the thread ends that forked."""
+    with ExitStack() as stack:
+        started = list[subprocess.Popen[bytes]]()
+
+        def start() -> None:
+            context = sandbox.start(["/bin/cat"], environment={}, stdin=subprocess.PIPE)
+            process = stack.enter_context(context)
+            assert process.stdin
+            assert process.stdout
+            os.write(process.stdin.fileno(), b"is ")
+            if os.read(process.stdout.fileno(), 3) == b"is ":  # it runs, so the kernel knows its parent
+                started.append(process)
+
+        threads = [threading.Thread(target=start) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        with sandbox.start(["/bin/true"], environment={}) as process:  # and its strays are ended
+            process.wait()
+        for thread in threads:
+            thread.join()
+        assert len(started) == len(threads)
+        for process in started:
+            answer, _ = process.communicate(b"alive")
+            assert (process.returncode, answer) == (0, b"alive")
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,12 @@ def test_one_module_knows_boto3() -> None:
 
 def test_processes_are_started_in_few_modules() -> None:
     starters = {m for m in FILES if any(name.startswith("subprocess.") for name in called(m))}
-    assert starters == {"tenants.edges.sandbox", "tenants.edges.programs", "tenants.usecases.agent"}
+    assert starters == {
+        "tenants.edges.sandbox",
+        "tenants.edges.children",
+        "tenants.edges.programs",
+        "tenants.usecases.agent",
+    }
     others = importers("subprocess") - starters
     assert {m for m in others if ring(m) not in ("edges", "usecases")} == set()
     pipes = {f"tenants.edges.{name}" for name in ("projectcode", "command", "follow", "squawk", "glance")}
