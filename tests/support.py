@@ -178,6 +178,7 @@ class Place:
     def __init__(self, folder: Path, database: Database, *, own_process: bool = True) -> None:
         self.own_process = own_process
         self.folder = folder
+        folder.chmod(0o755)  # as a repository is; pytest's own are closed to other users, and so to project code
         self.database = database
         self.migrations = folder / "migrations"
         self.migrations.mkdir()
@@ -189,6 +190,7 @@ class Place:
             "TENANTS_STORE": f"file://{self.store}",
             "TENANTS_REHEARSAL": "off",  # what tests try is to reach the live schema; it has its own
             "TENANTS_INCOMPATIBLE": "off",  # the same
+            "TENANTS_SANDBOX": "weak",  # for those who are not root; the server is a throwaway one
         }
 
     def store_outside(self) -> None:

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar, cast
 
 from tenants.edges import confine
 
@@ -30,6 +31,7 @@ _others: set[int] = set()
 """Children of this process that are no strays: those that were there before the first confined program."""
 
 _Popen = subprocess.Popen[bytes]
+P = TypeVar("P", bound=_Popen)
 
 
 class _Starter:
@@ -60,7 +62,7 @@ _starters: dict[int, _Starter] = {}
 """By the process that it belongs to: threads do not go along into a fork."""
 
 
-def start(popen: Callable[[], _Popen]) -> _Popen:
+def start(popen: Callable[[], P]) -> P:
     """Start a program that lives until `end`, or until this process dies, whichever thread asks for it."""
     with _lock:
         if not _running:
@@ -73,7 +75,7 @@ def start(popen: Callable[[], _Popen]) -> _Popen:
             pid = os.getpid()
             if pid not in _starters:
                 _starters[pid] = _Starter()
-            process = _starters[pid].start(popen)
+            process = cast("P", _starters[pid].start(popen))
         _running.add(process.pid)
     return process
 

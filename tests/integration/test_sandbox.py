@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -20,12 +22,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attacks.thefts import THEFT
 from support import REPOSITORY, Database, Done, Place
 
-from tenants.edges import confine, projectcode, sandbox
+from tenants.edges import confine, machine, projectcode, sandbox
 
 SECRET = "storage-secret-that-must-not-show"
 PASSWORD = "admins-password-that-must-not-show"
@@ -135,6 +138,11 @@ class House:
         return file
 
     @property
+    def strong(self) -> bool:
+        """Whether project code has a uid of its own."""
+        return ROOT and self.way.user is None
+
+    @property
     def temporary(self) -> Path:
         return self.place.folder / "temporary"
 
@@ -193,20 +201,28 @@ def test_project_code_steals_and_changes_nothing(house: House) -> None:
     place = house.place
     secrets = [SECRET, PASSWORD]
     package = Path(sandbox.__file__).parents[1]
-    uid = house.way.user or (sandbox.NO_USER if house.way.everybodys else sandbox.confinement().uid or os.geteuid())
-    told = {
+    told: dict[str, Any] = {
         "NEEDLES": [f"{secret[::-1]}" for secret in secrets],
         "FOLDER": str(place.folder),
         "PACKAGE": str(package),
         "REVISION": str(place.migrations / "fruits" / "0002_step.py"),
-        "SIGNALS": uid != (house.way.user or os.geteuid()) or confine.landlock_abi() >= 6,
+        "STRONG": house.strong,
+        "SIGNALS": house.strong or confine.landlock_abi() >= 6,
         "SHARED": ["/tmp", "/var/tmp", "/dev/shm"] if house.way.landlock else [],
+        "UNLISTED": ["/etc/fstab", "/etc/login.defs", "/etc/pam.conf"] if house.way.landlock else [],
+        "SOCKET": str(place.folder / "socket"),
     }
     lines = "\n".join(f"    {name} = {value!r}" for name, value in told.items())
     house.write_revision(lines + THEFT)
-    done = house.tenants("deploy")
+    with socket.socket(socket.AF_UNIX) as agent:  # as ssh-agent has one, or Docker
+        agent.bind(told["SOCKET"])
+        os.chown(told["SOCKET"], house.way.user or 0, -1)
+        agent.listen()
+        done = house.tenants("deploy")
     assert done.code == 6, done.said
-    assert f"as {uid} stolen [] written [] touched [] of True." in done.err, done.said
+    found = re.search(r"as (\d+) stolen \[\] written \[\] touched \[\] of True\.", done.err)
+    assert found, done.said
+    assert house.strong == (int(found[1]) not in (os.geteuid(), house.way.user))
     for secret in secrets:
         assert secret not in done.said
     assert list(house.temporary.iterdir()) == []
@@ -277,8 +293,8 @@ def test_a_program_outlives_the_thread_that_started_it_and_no_other_thread_takes
         threads = [threading.Thread(target=start) for _ in range(4)]
         for thread in threads:
             thread.start()
-        with sandbox.start(["/bin/true"], environment={}) as process:  # and its strays are ended
-            process.wait()
+        with sandbox.start(["/bin/true"], environment={}) as short:  # and its strays are ended
+            short.wait()
         for thread in threads:
             thread.join()
         assert len(started) == len(threads)
@@ -292,7 +308,7 @@ def test_a_program_outlives_the_thread_that_started_it_and_no_other_thread_takes
     [
         "os.write(descriptor, b'junk' + bytes([10]))",
         "os.write(descriptor, b'1' * 60_000)",
-        "os.fork() or [os.write(descriptor, b'1' * 60_000) for _ in iter(int, 1)]",
+        "os.fstat(descriptor) and os.fork() or [os.write(descriptor, b'1' * 60_000) for _ in iter(int, 1)]",
     ],
     ids=["no exit code", "no end", "for ever"],
 )
@@ -384,7 +400,7 @@ while True:
         except OSError:
             pass
 """
-    command, uid = [house.command[0], "-I", "-c", spy], sandbox.NO_USER
+    command, uid = [house.command[0], "-I", "-c", spy], machine.confinement().uids[0]  # type: ignore[index]
     with subprocess.Popen(command, user=uid, group=uid, extra_groups=[], stdout=subprocess.PIPE) as process:
         for _ in range(5):
             house.deployed()
