@@ -26,9 +26,9 @@ from typing import Any
 
 import pytest
 from attacks.thefts import THEFT
-from support import REPOSITORY, Database, Done, Place
+from support import REPOSITORY, Database, Done, Place, until
 
-from tenants.edges import confine, machine, projectcode, sandbox
+from tenants.edges import confine, machine, programs, projectcode, sandbox
 
 SECRET = "storage-secret-that-must-not-show"
 PASSWORD = "admins-password-that-must-not-show"
@@ -407,6 +407,147 @@ while True:
         process.kill()
         assert process.stdout
         assert process.stdout.read() == b""
+
+
+def probe(code: str, **more: Any) -> tuple[int, str]:
+    """How a program in Python ends, and what it says."""
+    with sandbox.start([sys.executable, "-c", code], environment={}, stderr=subprocess.STDOUT, **more) as process:
+        out, _ = process.communicate(timeout=60)
+    return process.returncode, out.decode()
+
+
+def test_no_two_programs_share_a_uid_and_one_begins_alone_with_its_own() -> None:
+    how = machine.confinement()
+    if how.uids is None:
+        pytest.skip("needs root")
+    uid, us = how.uids[0] + how.uids[1] - 1, os.getpid()
+    with ExitStack() as stack:
+        running = [stack.enter_context(sandbox.start(["/bin/sleep", "60"], environment={})) for _ in range(3)]
+        until(lambda: all(os.stat(f"/proc/{process.pid}").st_uid for process in running), "they have their uids")
+        assert len({os.stat(f"/proc/{process.pid}").st_uid for process in running}) == 3
+        with subprocess.Popen(["sleep", "60"], user=uid, group=uid, extra_groups=[]) as left:
+            until(lambda: os.stat(f"/proc/{left.pid}").st_uid == uid, "it has that uid")
+            if os.fork() == 0:
+                try:
+                    confine.become(uid)
+                finally:
+                    os._exit(0)
+            assert left.wait(60) == -signal.SIGKILL
+        assert all(process.poll() is None for process in running), "those of other uids go on"
+    assert us == os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("f = open('x', 'wb'); f.truncate(600 << 20)", "File too large"),
+        ("f = open('x', 'wb', 0); f.seek(600 << 20); f.write(b'1')", "File too large"),
+        ("import mmap; mmap.mmap(-1, 5 << 30, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)", "Cannot allocate memory"),
+        ("b = bytearray(5 << 30)", "MemoryError"),
+        ("import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 40, 1 << 40))", "not allowed to raise"),
+    ],
+    ids=["truncate", "write", "mmap", "memory", "raise"],
+)
+def test_limits_hold(code: str, words: str) -> None:
+    ended, said = probe(code)
+    assert ended == 1
+    assert words in said
+
+
+def test_a_run_that_forks_without_end_meets_its_own_limit_alone() -> None:
+    if not machine.confinement().strong:
+        pytest.skip("needs root: the kernel counts processes for each uid")
+    code = "import os, time\nmade = 0\ntry:\n    while os.fork():\n        made += 1\n    time.sleep(60)\n"
+    code += "except BlockingIOError:\n    print(made, flush=True)\n"
+    assert probe(code) == (0, "511\n")
+    assert probe("print('here')") == (0, "here\n")
+
+
+def test_what_fills_the_disk_is_stopped_and_said(house: House) -> None:
+    """Files that are each within the limit of one."""
+    house.deployed()
+    house.write_revision("""
+        import os, time
+        for name in range(3):
+            with open(f"{os.environ['TMPDIR']}/{name}", "wb") as file:
+                os.posix_fallocate(file.fileno(), 0, 400 << 20)
+        time.sleep(60)
+    """)
+    done = house.tenants("deploy")
+    assert done.code == 6, done.said
+    assert "it wrote more than 1 GB into its temporary folder" in done.err
+    assert list(house.temporary.iterdir()) == []
+    house.place.nothing_left()
+
+
+def test_a_limit_that_a_revision_meets_is_named(house: House) -> None:
+    house.deployed()
+    house.write_revision("held = bytearray(5 << 30)")
+    done = house.tenants("deploy")
+    assert done.code == 6, done.said
+    assert "a limit of the sandbox was met: one process has at most 4 GB of memory" in done.err
+
+
+def test_node_and_its_threads_and_children_run_within_the_limits() -> None:
+    if (node := shutil.which("node")) is None:
+        pytest.skip("node is not on the PATH")
+    code = """
+        const { Worker } = require("worker_threads"), { execFileSync } = require("child_process");
+        const large = Array.from({ length: 1e6 }, (_, i) => ({ i }));
+        const said = execFileSync("/bin/echo", ["child"]).toString().trim();
+        require("dns").lookup("localhost", (error, address) => {
+          const worker = new Worker("require('worker_threads').parentPort.postMessage('thread')", { eval: true });
+          worker.on("message", text => console.log(large.length, said, text, address !== undefined));
+        });
+    """
+    with sandbox.start([node, "-e", code], environment={}, stderr=subprocess.STDOUT) as process:
+        assert process.communicate(timeout=60)[0].decode() == "1000000 child thread true\n"
+
+
+def test_a_pg_dump_that_lies_on_the_path_learns_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each one is asked for its version, whoever put it there."""
+    tmp_path.chmod(0o755)
+    (tmp_path / "bin").mkdir()
+    for name in ("pg_dump", "pg_restore", "psql"):
+        (tmp_path / "bin" / name).write_text(
+            "#!/bin/sh\n"
+            f"env > {tmp_path}/loot\n"
+            f"cat {tmp_path}/secret > {tmp_path}/loot\n"
+            'echo "pg_dump (PostgreSQL) 99.$(env | grep -c STORAGE)$(cat ../secret 2>/dev/null | wc -c)"\n'
+        )
+        (tmp_path / "bin" / name).chmod(0o755)
+    (tmp_path / "secret").write_text(SECRET)
+    (tmp_path / "secret").chmod(0o600)
+    monkeypatch.setenv("STORAGE_SECRET", SECRET)
+    found = programs.find(str(tmp_path / "bin"), 18)
+    assert found.version == "99.00"
+    assert not (tmp_path / "loot").exists()
+
+
+def test_models_of_one_project_see_no_secret_of_the_repository(house: House) -> None:
+    """Whatever the file is called, and however deep it lies."""
+    folder = house.place.folder
+    for name in ("infra/.env", "infra/deep/production.env", ".git/config", "infra/tls/server.key", "a/b/.env.local"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(SECRET)
+    (folder / "models.py").write_text(f"""
+import os, pathlib
+from sqlalchemy import MetaData
+seen, names = [], []
+for place, _, files in os.walk({str(folder)!r}):
+    for name in files:
+        names.append(name)
+        try:
+            if {SECRET[::-1]!r}[::-1] in pathlib.Path(place, name).read_text():
+                seen.append(name)
+        except (OSError, UnicodeError):
+            pass
+raise ValueError(f"seen {{seen}} of {{'models.py' in names}}.")
+""")
+    house.deployed()
+    done = house.tenants("revision", "--autogenerate", "--models", "models:metadata", "-m", "x", "fruits")
+    if house.way.landlock:
+        assert "seen [] of True." in done.err, done.said
 
 
 def test_no_project_code_runs_where_the_admins_url_cannot_be_kept_from_it(helpless: House) -> None:
