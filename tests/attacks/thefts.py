@@ -187,7 +187,9 @@ THEFT = r"""
     raise RuntimeError(f"as {uid} stolen {stolen} written {written} touched {touched} of {tried > 20}.")
 """
 
-_UID = "another uid, or a Landlock domain: without either, the admin's mode refuses"
+_UID = "a uid of this run alone, or a Landlock domain: without either, the admin's mode refuses"
+_STRONG = "a uid of this run alone; the weak sandbox does not keep it"
+_FILTER = "a seccomp filter"
 
 
 def _row(id_: str, title: str, code: str, kept_by: str = _UID) -> Attack:
@@ -214,7 +216,22 @@ GROUPS = (
             _row("process-vm", "Read its memory in one call", "process_vm_readv"),
             _row("pidfd", "Take over its open files", "file {number} of the parent"),
             _row("signals", "Stop or kill the parent", "signal.SIGSTOP, signal.SIGTERM", _UID + "; Landlock's ABI 6"),
-            _row("namespace", "Become root in a namespace of its own, and look again", "unshare(0x10000000)"),
+            _row("namespace", "Become root in a namespace of its own, and look again", "unshare(0x10000000)", _FILTER),
+            _row("clone", "The same by clone, and by clone3, whose flags a filter cannot see", '"clone3"', _FILTER),
+            _row("spaces", "Make namespaces of the network, of mounts, of time", '"a time namespace"', _FILTER),
+            _row("mounts", "Mount a file system, or copy one that is mounted", '"open_tree"', _FILTER),
+            _row("prlimit", "Kill the parent by a limit of its time, or make it dump core", "prlimit of", _FILTER),
+            _row("unix-sockets", "Connect to sockets of Docker, an ssh-agent, D-Bus", "(address)", _FILTER),
+            _row("setuid-file", "Make a file setuid that belongs to the same user", "0o4777", _FILTER),
+            _row("file-modes", "Change mode, owner, times or length of such a file", "os.utime(", _STRONG),
+            _row("io-uring", "Go past a filter by io_uring", '"io_uring_setup"', _FILTER),
+            _row("x32", "Go past it by another calling convention", '"a call of x32"', _FILTER),
+            _row("userfaultfd", "Hold up the kernel by userfaultfd", '"userfaultfd"', _FILTER),
+            _row("keys", "Read and write the kernel's keyrings", '"keyctl"', _FILTER),
+            _row("bpf", "Load programs into the kernel, and measure others", '"perf_event_open"', _FILTER),
+            _row("shared-memory", "Leave shared memory behind", '"shmget"', _FILTER),
+            _row("passwords", "Read the passwords of the machine and SSH's host keys", '"/etc/shadow"', _UID),
+            _row("etc", "Read files of /etc that are not on the list", "*UNLISTED", "a Landlock domain"),
             _row("setuid", "Become root by setuid", "os.setuid(0)", "no capability is left, and no new privileges"),
             _row("credentials", "Read the storage's credentials", "home/.aws/credentials"),
             _row("dotenv", "Read a secret in the folder of the control repository", '".env"'),

@@ -11,7 +11,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -170,10 +169,11 @@ def test_the_plugins_image_has_the_strong_sandbox_under_dockers_own_profile(engi
         "STRONG": True,
         "SIGNALS": True,
         "SHARED": ["/tmp", "/var/tmp", "/dev/shm"] if landlock else [],
-        "UNLISTED": ["/etc/debian_version~", "/etc/issue"] if landlock else [],
+        "UNLISTED": ["/etc/issue", "/etc/issue.net"] if landlock else [],
         "SOCKET": "/control/socket",
     }
-    code = "\n".join(f"{name} = {value!r}" for name, value in told.items()) + textwrap.dedent(THEFT)
+    lines = "\n".join(f"    {name} = {value!r}" for name, value in told.items())
+    code = f"def upgrade():\n{lines}{THEFT}\nupgrade()\n"
     said = engine.docker(
         *("container", "run", "--rm", "--network=none", f"--env=SECRET={secret}"), image, "python3", "-c", PROBE, code
     )
