@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 SIGKILL = 9
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 24, 38
+PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 22, 24, 38
 SECCOMP_MODE_FILTER = 2
 CLONE_NEWNS = 0x20000
 MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 1 << 1, 1 << 2, 1 << 12, 1 << 14, 1 << 18
@@ -185,7 +185,9 @@ def filter_calls(program: bytes) -> None:
 
 def confine(order: Order) -> None:
     for name, limit in {"CORE": 0, **order["limits"]}.items():
-        number = getattr(resource, "RLIMIT_" + name)
+        number = getattr(resource, "RLIMIT_" + name, None)
+        if number is None:
+            continue  # macOS has fewer
         most = resource.getrlimit(number)[1]
         limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
         resource.setrlimit(number, (limit, limit))

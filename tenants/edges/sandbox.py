@@ -176,13 +176,12 @@ def _require_reach(paths: Iterable[str], closed: Iterable[str]) -> None:
 
 
 @cache
-def _guard_ourselves() -> None:
-    """No core dump of ours, and no process of our uid that looks into us: not for the sandbox that has another uid, but
-    for the weak one."""
+def _dump_no_core() -> None:
+    """Our memory has passwords in it: no core file of it, whoever makes us crash. One byte is what the kernel takes for
+    none, also where cores go to a program (core(5), RLIMIT_CORE): 0 is not."""
     hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0 if hard else hard))
-    if sys.platform == "linux":
-        confine.LIBC.prctl(confine.PR_SET_DUMPABLE, 0, 0, 0, 0)
+    if hard != 0:
+        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
 
 
 @contextmanager
@@ -208,7 +207,7 @@ def start(
     read what is readable.
     """
     how = machine.confinement()
-    _guard_ourselves()
+    _dump_no_core()
     readable, listed = list(readable), list(listed)
     clear_scratch()
     scratch = process = None

@@ -454,6 +454,25 @@ def test_limits_hold(code: str, words: str) -> None:
     assert words in said
 
 
+def test_a_crash_of_the_command_leaves_no_core_file(tmp_path: Path) -> None:
+    """It has the admin's URL in its memory. SIGXCPU is what a limit of time sends."""
+    code = (
+        "import os, resource, signal\nfrom tenants.edges import sandbox\n"
+        "resource.setrlimit(resource.RLIMIT_CORE, (resource.getrlimit(resource.RLIMIT_CORE)[1],) * 2)\n"
+        "{}\nos.kill(os.getpid(), signal.SIGXCPU)\n"
+    )
+    begin = "with sandbox.start(['/bin/true'], environment={}) as process: process.wait()"
+
+    def left(what: str) -> list[Path]:
+        done = subprocess.run([sys.executable, "-c", code.format(what)], cwd=tmp_path, check=False)
+        assert done.returncode == -signal.SIGXCPU
+        return list(tmp_path.glob("core*"))
+
+    assert left(begin) == []
+    if not left(""):
+        pytest.skip("the kernel leaves no core files in the current folder here")
+
+
 def test_a_run_that_forks_without_end_meets_its_own_limit_alone() -> None:
     if not machine.confinement().strong:
         pytest.skip("needs root: the kernel counts processes for each uid")
