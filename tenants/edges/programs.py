@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
-from tenants.core.errors import ProgramError
+from tenants.core.errors import ProgramError, Refused
 from tenants.core.names import printable
 from tenants.core.settings import DatabaseUrl
 from tenants.edges import confine, sandbox
@@ -98,19 +98,28 @@ def _wheel() -> Path | None:
     return Path(spec.origin).parent / "pginstall" / "bin" if spec and spec.origin else None
 
 
+def _around(folder: Path) -> list[str]:
+    """Where programs of that folder have their libraries: in the one that it lies in, but not in /."""
+    return [str(folder.parent)] if folder.parent != Path("/") else []
+
+
 def _version(program: Path) -> str | None:
-    """18.6 of `pg_dump (PostgreSQL) 18.6 (Debian 18.6-1)`; None for something that does not answer like that."""
-    with sandbox.start(
-        [str(program), "--version"],
-        environment=sandbox.clean_environment(os.environ),
-        readable=[str(program.parents[1])],
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        timer = threading.Timer(_SECONDS, process.kill)
-        timer.start()
-        assert process.stdout
-        answer = process.stdout.read(_LONGEST).decode("utf-8", "replace")
-        timer.cancel()
+    """18.6 of `pg_dump (PostgreSQL) 18.6 (Debian 18.6-1)`; None for something that does not answer like that, or that
+    cannot be started confined."""
+    try:
+        with sandbox.start(
+            [str(program), "--version"],
+            environment=sandbox.clean_environment(os.environ),
+            readable=_around(program.parent),
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            timer = threading.Timer(_SECONDS, process.kill)
+            timer.start()
+            assert process.stdout
+            answer = process.stdout.read(_LONGEST).decode("utf-8", "replace")
+            timer.cancel()
+    except Refused:  # its folder is closed to the uid that it would have
+        return None
     match = re.search(r"\(PostgreSQL\) (\d+(?:\.\d+)?)", answer)
     return match[1] if match else None
 
@@ -137,7 +146,7 @@ def start(
     with sandbox.start(
         argv,
         environment=environment,
-        readable=[str(programs.folder.parent)],
+        readable=_around(programs.folder),
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,

@@ -166,12 +166,13 @@ def _require_reach(paths: Iterable[str], closed: Iterable[str]) -> None:
             needed = 0o005 if mode & 0o040000 else 0o004
             if mode & needed != needed:
                 raise Refused(
-                    f"project code runs as a user of its own, and {path} is closed to other users",
+                    f"confined programs run as users of their own, and {path} is closed to other users",
                     next=f"chmod -R o+rX {path}",
                 )
     for folder in () if machine.confinement().mounts else closed:
         raise Refused(
-            f"project code runs as a user of its own, and {folder} is closed to other users", next=f"chmod o+x {folder}"
+            f"confined programs run as users of their own, and {folder} is closed to other users",
+            next=f"chmod o+x {folder}",
         )
 
 
