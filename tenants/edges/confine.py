@@ -160,7 +160,7 @@ def reopen(closed: dict[str, list[str]]) -> None:
         _mount("tmpfs", folder, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m")
         for descriptor, path, is_folder in held:
             os.makedirs(path if is_folder else os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
-            if not is_folder:
+            if not is_folder and not os.path.exists(path):  # noqa: PTH110
                 os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o644))
             _mount(f"/proc/self/fd/{descriptor}", path, None, MS_BIND | MS_REC)
             os.close(descriptor)

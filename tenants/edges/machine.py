@@ -67,19 +67,22 @@ def confinement() -> Confinement:
     return Confinement(uids, filtered, landlock, mounts)
 
 
-def python() -> set[str]:
+@cache
+def python() -> frozenset[str]:
     """Where Python and this package are."""
-    return {sys.prefix, sys.base_prefix, sysconfig.get_path("platlib"), str(Path(__file__).parents[1])}
+    return frozenset({sys.prefix, sys.base_prefix, sysconfig.get_path("platlib"), str(Path(__file__).parents[1])})
 
 
 def closed_above(path: str) -> str | None:
-    """The first folder on the way to the path that other users may not walk through."""
-    for folder in reversed(Path(path).absolute().parents):
+    """The first folder on the way to the absolute path that other users may not walk through."""
+    folder = "/"
+    for name in path.strip("/").split("/"):
         try:
-            if not folder.stat().st_mode & 0o001:
-                return str(folder)
+            if not os.stat(folder).st_mode & 0o001:  # noqa: PTH116  # this is before every program
+                return folder
         except OSError:
             return None
+        folder = f"{folder.rstrip('/')}/{name}"
     return None
 
 

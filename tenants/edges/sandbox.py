@@ -147,13 +147,24 @@ def _system() -> tuple[str, ...]:
     return (*_SYSTEM, *languages, *machine.python())
 
 
-def _closed(paths: Iterable[str]) -> dict[str, list[str]]:
-    """The folders that other users may not walk through, with those of the paths that lie below each."""
-    found: dict[str, list[str]] = {}
-    for path in sorted(set(paths)):
-        if os.path.exists(path) and (folder := machine.closed_above(path)):  # noqa: PTH110
+@cache
+def _system_seen(hidden: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(visible(_system(), hidden))
+
+
+@cache
+def _system_closed() -> Mapping[str, Sequence[str]]:
+    return _closed(_system(), {})
+
+
+def _closed(paths: Iterable[str], known: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """The folders that other users may not walk through, with those of the paths that lie below each; more than is
+    `known`."""
+    found = {folder: [*inside] for folder, inside in known.items()}
+    for path in sorted({os.path.abspath(path) for path in paths}):  # noqa: PTH100
+        if (folder := machine.closed_above(path)) and os.path.exists(path):  # noqa: PTH110
             inside = found.setdefault(folder, [])
-            if not any(path.startswith(other + "/") for other in inside):
+            if not any(path == other or path.startswith(other + "/") for other in inside):
                 inside.append(path)
     return found
 
@@ -216,9 +227,10 @@ def start(
         with signals.held():
             scratch = tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-")
         free = _free(scratch)
-        roots = visible([*_system(), *readable], hidden)
-        places = [*roots, *machine.python(), *readable, *listed, argv[0], scratch, *filter(None, [folder])]
-        closed = _closed(places) if how.uids else {}
+        hidden = tuple(hidden)
+        own = visible(readable, hidden)
+        places = [*own, *readable, *listed, argv[0], scratch, *filter(None, [folder])]
+        closed = _closed(places, _system_closed()) if how.uids else {}
         if how.uids:
             _require_reach([*readable, *filter(None, [folder])], closed)
         order: confine.Order = {
@@ -230,7 +242,7 @@ def start(
             "closed": closed,
             "landlock": how.landlock,
             "list": listed,
-            "read": roots,
+            "read": [*_system_seen(hidden), *own],
             "write": [*_DEVICES, scratch],
             "filter": seccomp.program(unix_sockets=unix_sockets) if how.filtered else b"",
         }
