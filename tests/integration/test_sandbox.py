@@ -585,6 +585,55 @@ def test_no_project_code_runs_where_the_admins_url_cannot_be_kept_from_it(helple
     assert helpless.place.database.schemas() == ["public"]
 
 
+def _refused(house: House, words: str, **environment: str) -> None:
+    """Nothing of the project has run."""
+    (house.place.folder / "migrations" / "fruits" / "0001_items.py").write_text(
+        f"revision = '0001'\ndown_revision = None\nopen({str(house.temporary / 'ran')!r}, 'w').close()\n"
+        "def upgrade():\n    pass\n"
+    )
+    for command in (["deploy"], ["plan", "--sql"], ["run", "fruits", "--", "true"]):
+        done = house.tenants(*command, **environment)
+        assert done.code == 2, done.said
+    done = house.tenants("deploy", **environment)
+    assert words in done.err, done.said
+    assert not (house.temporary / "ran").exists()
+    assert house.place.database.schemas() == ["public"]
+
+
+def test_the_weak_sandbox_has_to_be_asked_for_beside_the_admins_url(database: Database, everybodys_python: str) -> None:
+    for house in _house(database, Way(True, NOBODY, True), everybodys_python, None):
+        if not confine.landlock_abi():
+            pytest.skip("this kernel has no Landlock")
+        _refused(house, "export TENANTS_SANDBOX=weak", TENANTS_SANDBOX="")
+        _refused(house, "has to be strong or weak", TENANTS_SANDBOX="off")
+        said = house.tenants("doctor", TENANTS_SANDBOX="").err + house.tenants("doctor", TENANTS_SANDBOX="").out
+        assert "the sandbox is weak here" in said
+        asked = house.tenants("doctor")
+        assert "weak: not root" in asked.said and "change mode" in asked.said
+
+
+def _without_mounts() -> None:
+    """In a child before it becomes the command: root as it is in a container."""
+    assert confine.LIBC.prctl(confine.PR_CAPBSET_DROP, 21, 0, 0, 0) == 0
+
+
+def test_root_with_a_python_that_nobody_else_reaches_is_told_where_to_put_it(database: Database) -> None:
+    if not ROOT or not any(machine.closed_above(path) for path in machine.python()):
+        pytest.skip("needs root, and a Python of root's own")
+    for house in _house(database, Way(False, None, True), None, _without_mounts):
+        _refused(house, "install Python and this program outside of")
+        assert "can be strong" in house.tenants("doctor").said
+
+
+def test_a_folder_that_other_users_cannot_read_is_named(house: House) -> None:
+    if not house.strong:
+        pytest.skip("the same user reads it")
+    (house.place.migrations / "fruits").chmod(0o700)
+    done = house.tenants("deploy")
+    assert done.code == 2, done.said
+    assert f"chmod -R o+rX {house.place.migrations}/fruits" in done.err
+
+
 def test_a_folder_of_revisions_that_lies_elsewhere_shows_nothing_more(house: House) -> None:
     """A link in the repository is the pusher's: it must not widen what project code may read."""
     place = house.place
