@@ -9,9 +9,7 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends "postgresql-client-${POSTGRES}" \
  && rm -rf /var/lib/apt/lists/*
 
-# Project code runs as this user, which owns nothing: it cannot read the environment of the command, which runs as root.
-RUN useradd --system --no-create-home --shell /usr/sbin/nologin tenants-project
-
+# The command runs as root, and gives each run of project code a uid of its own that owns nothing. Do not add USER.
 WORKDIR /app
 COPY pyproject.toml README.md LICENSE ./
 COPY tenants tenants

@@ -37,6 +37,7 @@ class Story:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "DATABASE_URL": database_url,
             "TENANTS_STORE": f"file://{folder}/bucket",
+            "TENANTS_SANDBOX": "weak",  # the server is a throwaway one
             "TERM": os.environ.get("TERM", "dumb"),
             "LANG": os.environ.get("LANG", "C.UTF-8"),
         }

@@ -200,6 +200,7 @@ class Place:
         self.own_process = own_process
         self.trust: tuple[str, ...] = ()
         self.folder = folder
+        folder.chmod(0o755)  # as a repository is; pytest's own are closed to other users, and so to project code
         self.database = database
         self.migrations = folder / "migrations"
         self.migrations.mkdir()
@@ -211,6 +212,7 @@ class Place:
             "TENANTS_STORE": f"file://{self.store}",
             "TENANTS_REHEARSAL": "off",  # what tests try is to reach the live schema; it has its own
             "TENANTS_INCOMPATIBLE": "off",  # the same
+            "TENANTS_SANDBOX": "weak",  # for those who are not root; the server is a throwaway one
         }
 
     def store_outside(self) -> None:
@@ -265,6 +267,13 @@ class Place:
     def colour(self, project: str = "fruits") -> None:
         """The second one: a column more."""
         self.revision(project, "0002", 'op.add_column("items", sa.Column("colour", sa.Text))', "0001", "colour")
+
+    def large(self, tenant: str = "fruits") -> None:
+        """Give the tenant a table whose archive is longer than what any pipe or list of an archive holds at once."""
+        self.database.sql(
+            "CREATE TABLE large AS SELECT n AS id, repeat(md5(n::text), 6) AS body FROM generate_series(1, 300000) n",
+            url=self.url_of(tenant),
+        )
 
     def deployed(self, *names: str) -> None:
         """Deploy, and it has to work."""

@@ -26,6 +26,7 @@ VARIABLES = (
     *("TENANTS_REHEARSAL", "TENANTS_REHEARSAL_URL", "TENANTS_REHEARSAL_LIMIT", "TENANTS_REHEARSAL_TIMEOUT"),
     *("TENANTS_NOTIFY_URLS", "TENANTS_INCOMPATIBLE", "TENANTS_MOVE_TO", "TENANTS_TRACEBACK"),
     *("TENANTS_CALLED_AS", "TENANTS_SERVICE", "TENANTS_JOBS", "TENANTS_MAX_FAILURES"),
+    "TENANTS_SANDBOX",
 )
 """All of our own that are read anywhere."""
 
@@ -106,6 +107,10 @@ class DatabaseUrl:
         parts = urlsplit(self.text)
         query = "&".join(filter(None, (parts.query, urlencode({name: value}, quote_via=quote))))
         return replace(self, text=parts._replace(query=query).geturl())
+
+    @property
+    def behind_unix_socket(self) -> bool:
+        return self.where.startswith("/")
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -208,6 +213,17 @@ def read_store(environment: Mapping[str, str]) -> StoreUrl | None:
                 check_endpoint(endpoint, target.bucket, variable)
                 break
     return target
+
+
+def read_sandbox(environment: Mapping[str, str]) -> bool:
+    """Whether the weak sandbox is accepted beside the admin's URL. Raises SettingsError."""
+    value = environment.get("TENANTS_SANDBOX", "").strip().lower()
+    if value not in ("", "strong", "weak"):
+        raise SettingsError(
+            f"TENANTS_SANDBOX is {printable(value[:40])!r}, and has to be strong or weak",
+            next="unset TENANTS_SANDBOX, which is the same as strong",
+        )
+    return value == "weak"
 
 
 def read_recipients(environment: Mapping[str, str]) -> tuple[str, ...]:

@@ -16,9 +16,7 @@ RUN apt-get update \\
  && apt-get install -y --no-install-recommends "postgresql-client-${{POSTGRES}}" \\
  && rm -rf /var/lib/apt/lists/*
 
-# Project code runs as this user, which owns nothing: it cannot read the environment of the command, which runs as root.
-RUN useradd --system --no-create-home --shell /usr/sbin/nologin tenants-project
-
+# The command runs as root, and gives each run of project code a uid of its own that owns nothing. Do not add USER.
 WORKDIR /app
 ARG TENANTS={__version__}
 RUN pip install --no-cache-dir "dokku-tenants[age,lint,notify]==${{TENANTS}}"

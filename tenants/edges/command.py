@@ -16,7 +16,7 @@ from pathlib import Path
 from tenants.core.errors import UsageError
 from tenants.core.names import printable, redacted
 from tenants.edges import sandbox
-from tenants.edges.follow import PIECE, follow
+from tenants.edges.follow import LATE, PIECE, follow
 
 PASSED_ON, WIDTH = 1000, 1000
 """Lines, and characters of each, that are passed on."""
@@ -33,7 +33,7 @@ class Ended:
     output: str = ""
     """The end of what it printed."""
     why: str = ""
-    """Why nobody knows how it ended; empty where that is known."""
+    """Why it did not end by itself, or why that is not known; empty otherwise."""
 
 
 class Lines:
@@ -98,6 +98,8 @@ def run(
     seconds: float,
     secrets: Sequence[str],
     hear: Callable[[str], None],
+    listed: Sequence[str] = (),
+    unix_sockets: bool = False,
 ) -> Ended:
     """Run it in the current folder, and end it after `seconds`. When this returns, nothing that it has started runs.
     Never raises for what it does."""
@@ -109,8 +111,10 @@ def run(
         hidden=hidden,
         folder=str(Path.cwd()),
         stderr=subprocess.STDOUT,
+        listed=listed,
+        unix_sockets=unix_sockets,
     ) as process:
         assert process.stdout
-        ended = follow(process, {process.stdout: lines.feed}, time.monotonic() + seconds)
-        code = process.wait() if ended else None
-    return Ended(code, lines.done())
+        why = follow(process, {process.stdout: lines.feed}, time.monotonic() + seconds)
+        code = None if why else process.wait()
+    return Ended(code, lines.done(), "" if why == LATE else why)

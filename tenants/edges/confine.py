@@ -2,16 +2,20 @@
 
     python -I -S confine.py ORDER program argument…
 
-The order is a dictionary, marshalled, as hexadecimal digits: {"uid": …, "parent": …, "landlock": true, "list": […],
-"read": […], "write": […]}. This comes before every program: nothing is imported that takes long, as json and signal do.
+The order is an `Order`, marshalled, as hexadecimal digits. This comes before every program: nothing is imported that
+takes long, as json and signal do.
 
-It gives up every right that the program is not to have, for good, and becomes the program:
+The launcher gives up every right that the program must not have, for good, and becomes the program:
 
-- another uid, where it is told one (it needs to be root for that), and no capability in any case;
-- no new rights through setuid programs (prctl(2), PR_SET_NO_NEW_PRIVS);
-- a Landlock domain (landlock(7)): the file system reduced to the given folders, and no way to look into a process
+- resource limits, none of which the program can raise; no core dump;
+- where the launcher is root: a uid of this run alone (`uid_of`), no group, and no process of an earlier run with it;
+- a mount namespace where folders on the way to what the program needs are closed to other users: an empty folder takes
+  the place of each, with only what is needed in it;
+- no capability, and no new rights through setuid programs (prctl(2), PR_SET_NO_NEW_PRIVS);
+- a Landlock domain (landlock(7)): the file system reduced to the given paths, and no way to look into a process
   outside of the domain, through /proc or ptrace, even with the same uid; no signals to it (since ABI 6);
-- no core dump, and SIGKILL when the one who started it dies.
+- SIGKILL when the process that started the program dies;
+- a seccomp filter (`tenants.edges.seccomp`).
 
 What cannot be done is an error (exit 126), not a warning.
 """
@@ -24,10 +28,39 @@ import os
 import resource
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypedDict
+
+    class Order(TypedDict):
+        """What the launcher is to do."""
+
+        uids: tuple[int, int] | None
+        """First uid and number of uids to take one from; None: the program keeps ours."""
+        parent: int
+        limits: dict[str, int]
+        """By the names that `resource` has for them, without RLIMIT_."""
+        folder: str
+        """Where the program starts."""
+        scratch: str
+        """The folder that is to be its own."""
+        closed: dict[str, list[str]]
+        """Folders that are closed to other users, and the paths below each that the program needs."""
+        landlock: bool
+        list: list[str]
+        read: list[str]
+        write: list[str]
+        filter: bytes
+        """For seccomp; empty: none."""
+
+
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 SIGKILL = 9
-PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 24, 38
+PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 22, 24, 38
+SECCOMP_MODE_FILTER = 2
+CLONE_NEWNS = 0x20000
+MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 1 << 1, 1 << 2, 1 << 12, 1 << 14, 1 << 18
 LANDLOCK_CREATE_RULESET, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT_SELF = 444, 445, 446  # the same on all architectures
 
 # landlock.h, LANDLOCK_ACCESS_FS_…
@@ -97,24 +130,89 @@ def drop_capabilities() -> None:
     _checked(LIBC.capset(header, (ctypes.c_uint32 * 6)()), "capset")
 
 
-def confine(order: dict[str, object]) -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+def uid_of(uids: tuple[int, int], pid: int) -> int:
+    """The uid of the program that has this pid: no other one has it while this one runs."""
+    first, count = uids
+    return first + pid % count
+
+
+def become(uid: int) -> None:
+    """Take the uid, and end whatever a run that was killed has left with it."""
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    if os.getresuid() != (uid, uid, uid) or uid == 0:
+        raise OSError("the uid is another one")
+    drop_capabilities()  # root's power to signal everybody among them
+    try:
+        os.kill(-1, SIGKILL)  # all processes that this uid may signal, which are its own, but for this one
+    except ProcessLookupError:
+        return
+
+
+def reopen(closed: dict[str, list[str]]) -> None:
+    """In a mount namespace of our own: in the place of each closed folder an empty one, with the paths in it."""
+    _checked(LIBC.unshare(CLONE_NEWNS), "unshare")
+    _mount(None, "/", None, MS_REC | MS_PRIVATE)
+    mask = os.umask(0o022)
+    for folder, paths in closed.items():
+        held = [(os.open(path, os.O_PATH | os.O_CLOEXEC), path, os.path.isdir(path)) for path in paths]  # noqa: PTH112
+        _mount("tmpfs", folder, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m")
+        for descriptor, path, is_folder in held:
+            os.makedirs(path if is_folder else os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+            if not is_folder and not os.path.exists(path):  # noqa: PTH110
+                os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o644))
+            _mount(f"/proc/self/fd/{descriptor}", path, None, MS_BIND | MS_REC)
+            os.close(descriptor)
+    os.umask(mask)
+
+
+def _mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
+    words = [None if word is None else os.fsencode(word) for word in (source, target, kind, data)]
+    _checked(LIBC.mount(words[0], words[1], words[2], ctypes.c_ulong(flags), words[3]), f"mount, {target}")
+
+
+def filter_calls(program: bytes) -> None:
+    """Hand the filter to the kernel (struct sock_fprog: the number of its steps of eight bytes, and where they are)."""
+    steps = ctypes.create_string_buffer(program)
+
+    class Fprog(ctypes.Structure):
+        _fields_ = (("length", ctypes.c_ushort), ("steps", ctypes.c_void_p))
+
+    header = Fprog(len(program) // 8, ctypes.addressof(steps))
+    _checked(LIBC.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(header), 0, 0), "seccomp")
+
+
+def confine(order: Order) -> None:
+    for name, limit in {"CORE": 0, **order["limits"]}.items():
+        number = getattr(resource, "RLIMIT_" + name, None)
+        if number is None:
+            continue  # macOS has fewer
+        most = resource.getrlimit(number)[1]
+        limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
+        resource.setrlimit(number, (limit, limit))
     linux = sys.platform == "linux"
+    uids = order["uids"]
+    uid = uid_of(uids, os.getpid()) if uids else None
+    if uid is not None:
+        os.chown(order["scratch"], uid, uid)
+    if order["closed"]:
+        reopen(order["closed"])
     if linux:
         empty_bounding_set()
-    uid = order.get("uid")
-    if isinstance(uid, int):
-        os.setgroups([])
-        os.setgid(uid)
-        os.setuid(uid)
+    if uid is not None:
+        become(uid)
+    os.chdir(order["folder"])
     if linux:
         drop_capabilities()
         _checked(LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
-        if order.get("landlock"):
-            enter_landlock(*(list(order[key]) for key in ("list", "read", "write")))  # type: ignore[call-overload]
+        if order["landlock"]:
+            enter_landlock(order["list"], order["read"], order["write"])
         _checked(LIBC.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), "pdeathsig")
     if os.getppid() != order["parent"]:
         sys.exit(126)  # it died before we could ask to be told
+    if order["filter"]:
+        filter_calls(order["filter"])
 
 
 def main() -> None:

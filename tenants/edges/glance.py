@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from tenants.core.identity import Identity
 from tenants.core.settings import DatabaseUrl
-from tenants.edges import programs, sandbox, session
+from tenants.edges import programs, session
 from tenants.edges.sql import catalog_steps, statement
 
 MAX_HEADS, MAX_LINE = 100, 1 << 20
@@ -50,10 +50,9 @@ class Seen:
 
 @contextmanager
 def begin(url: DatabaseUrl, *, order: bool) -> Iterator[Glance | None]:
-    """Start to look, also at the `order` in which revisions have run; None where there is no psql, or none that could
-    be given this URL: project code of a run beside this one must not find it in psql's environment."""
+    """Start to look, also at the `order` in which revisions have run; None where there is no psql."""
     program = programs.psql(os.environ.get("PATH", ""))
-    if program is None or not sandbox.confinement().apart:
+    if program is None:
         yield None
         return
     with programs.start(

@@ -11,18 +11,21 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import IO
 
-from tenants.core.errors import ProgramError
+from tenants.core.errors import ProgramError, Refused
 from tenants.core.names import printable
 from tenants.core.settings import DatabaseUrl
 from tenants.edges import confine, sandbox
 
 PIECE = 1 << 20
+_NAMES = ("pg_dump", "pg_restore", "psql")
+_SECONDS, _LONGEST = 10.0, 4096
+"""For the answer of a program that is asked for its version."""
 HOW_TO_GET_THEM = "pip install 'dokku-tenants[client]', or on Debian: apt-get install postgresql-client"
 
 
@@ -70,13 +73,10 @@ def _installed(environment_path: str) -> list[Programs]:
     folders += [Path(folder) for folder in environment_path.split(os.pathsep) if folder]
     if wheel := _wheel():
         folders.append(wheel)
-    found = []
-    for folder in dict.fromkeys(folders):
-        if all(os.access(folder / name, os.X_OK) for name in ("pg_dump", "pg_restore", "psql")) and (
-            version := _version(folder / "pg_dump")
-        ):
-            found.append(Programs(folder, version))
-    return found
+    whole = [folder for folder in dict.fromkeys(folders) if all(os.access(folder / n, os.X_OK) for n in _NAMES)]
+    with ExitStack() as stack:  # all at once: each takes as long as a launcher does
+        asked = [(folder, stack.enter_context(_asking(folder / "pg_dump"))) for folder in whole]
+        return [Programs(folder, version) for folder, process in asked if process and (version := _version(process))]
 
 
 def psql(environment_path: str) -> Programs | None:
@@ -96,13 +96,36 @@ def _wheel() -> Path | None:
     return Path(spec.origin).parent / "pginstall" / "bin" if spec and spec.origin else None
 
 
-def _version(program: Path) -> str | None:
+def _around(folder: Path) -> list[str]:
+    """Where programs of that folder have their libraries: in the one that it lies in, but not in /."""
+    return [str(folder.parent)] if folder.parent != Path("/") else []
+
+
+@contextmanager
+def _asking(program: Path) -> Iterator[subprocess.Popen[bytes] | None]:
+    """A program that is asked for its version; None if it cannot be started confined."""
+    with ExitStack() as stack:
+        process = None
+        with suppress(Refused):  # its folder is closed to the uid that it would have
+            process = stack.enter_context(
+                sandbox.start(
+                    [str(program), "--version"],
+                    environment=sandbox.clean_environment(os.environ),
+                    readable=_around(program.parent),
+                    stderr=subprocess.DEVNULL,
+                )
+            )
+        yield process
+
+
+def _version(process: subprocess.Popen[bytes]) -> str | None:
     """18.6 of `pg_dump (PostgreSQL) 18.6 (Debian 18.6-1)`; None for something that does not answer like that."""
-    try:
-        answer = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    match = re.search(r"\(PostgreSQL\) (\d+(?:\.\d+)?)", answer.stdout)
+    timer = threading.Timer(_SECONDS, process.kill)
+    timer.start()
+    assert process.stdout
+    answer = process.stdout.read(_LONGEST).decode("utf-8", "replace")
+    timer.cancel()
+    match = re.search(r"\(PostgreSQL\) (\d+(?:\.\d+)?)", answer)
     return match[1] if match else None
 
 
@@ -128,11 +151,12 @@ def start(
     with sandbox.start(
         argv,
         environment=environment,
-        readable=[str(programs.folder.parent)],
+        readable=_around(programs.folder),
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
         pass_fds=pass_fds,
+        unix_sockets=url is not None and url.behind_unix_socket,
     ) as process:
         _widen(process)
         yield process

@@ -17,8 +17,8 @@ from typing import IO, Any
 from tenants.core.effects import Effects
 from tenants.core.names import printable, redacted
 from tenants.core.settings import STORAGE_SECRETS
-from tenants.edges import sandbox
-from tenants.edges.follow import PIECE, follow
+from tenants.edges import children, sandbox
+from tenants.edges.follow import LATE, PIECE, follow
 
 _BOOT = str(Path(__file__).parents[1] / "sandboxed" / "boot.py")
 Notice = Callable[[str, str], None]
@@ -37,7 +37,9 @@ class Ran:
     """What a run of project code said of itself. It may lie; what it did has to be looked up."""
 
     code: int | None = None
-    """None: it was stopped because its time was over."""
+    """None: it was stopped."""
+    stopped: str = ""
+    """Why, if that is not that its time was over."""
     applied: list[str] = field(default_factory=list)
     stays: list[str] = field(default_factory=list)
     """Statements of autocommit blocks: they stay whatever came after."""
@@ -75,7 +77,10 @@ def run(
             process.stdin.close()
         ear = _Ear(ran, notice, secrets)
         pipes = {reports: ear.listen, process.stdout: ear.keep}
-        if follow(process, pipes, time.monotonic() + seconds, now_and_then):
+        why = follow(process, pipes, time.monotonic() + seconds, now_and_then)
+        if why:
+            ran.stopped = "" if why == LATE else why
+        else:
             ran.code = process.wait()
             ran.output = ear.output
     return ran
@@ -91,9 +96,11 @@ class Surroundings:
     folder: str | None
     """Where it starts."""
     listed: Sequence[str] = ()
+    unix_sockets: bool = False
+    """Whether the database is behind one."""
 
 
-def _start(surroundings: Surroundings, descriptors: Sequence[int]) -> AbstractContextManager[subprocess.Popen[bytes]]:
+def _start(surroundings: Surroundings, descriptors: Sequence[int]) -> AbstractContextManager[sandbox.Confined]:
     return sandbox.start(
         [sys.executable, "-P", _BOOT],
         environment=surroundings.environment,
@@ -104,6 +111,7 @@ def _start(surroundings: Surroundings, descriptors: Sequence[int]) -> AbstractCo
         stdin=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         pass_fds=descriptors,
+        unix_sockets=surroundings.unix_sockets,
     )
 
 
@@ -155,15 +163,17 @@ class Warm:
         assert self._process.stdout
         pipes = {self._reports: ear.listen, self._process.stdout: ear.keep, self._control: said.extend}
         give_up = time.monotonic() + seconds
-        done = follow(self._process, pipes, give_up, now_and_then, lambda: said.endswith(b"\n") or len(said) > _ANSWER)
-        sound = done
-        if done:
+        why = follow(self._process, pipes, give_up, now_and_then, lambda: said.endswith(b"\n") or len(said) > _ANSWER)
+        sound = not why
+        if why:
+            ran.stopped = "" if why == LATE else why
+        else:
             code = _code(said) if said else self._process.wait()
             sound, ran.code = code is not None, 1 if code is None else code
             ran.output = ear.output
         if sound and self._process.poll() is None:
-            sandbox.end_children(self._process.pid)
-            sandbox.end_strays()
+            children.end_children(self._process.pid)
+            children.end_strays()
             sound = _drain(self._reports, self._process.stdout)
         else:
             sound = False

@@ -1,105 +1,97 @@
 """The sandbox: the one way in which a program is started, be it project code or a client program of PostgreSQL.
 
-A confined program can neither see nor disturb us: it has an environment of its own, no open file of ours, another uid
-where we are root, and a Landlock domain where the kernel has one (`tenants.edges.confine`). Its only writable place is
-a temporary folder that goes with it. When it ends, all that it started ends: strays become our children, because we are
-their subreaper, and are killed.
+A confined program can neither see nor disturb us: it has an environment of its own, no open file of ours, a uid of this
+run alone where we are root, a seccomp filter, limits, and a Landlock domain where the kernel has one
+(`tenants.edges.confine` does it, `tenants.edges.machine` finds out what is possible). Its only writable place is a
+temporary folder that goes with it. When it ends, all that it started ends (`tenants.edges.children`).
 """
 
 from __future__ import annotations
 
 import marshal
 import os
-import pwd
+import resource
 import shutil
-import signal
 import subprocess
 import sys
-import sysconfig
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import IO
 
+from tenants.core import confinement as allowed
 from tenants.core.errors import Refused
-from tenants.edges import confine, signals
-
-PROJECT_USER = "tenants-project"
-"""The user that project code runs as, if we are root and there is one of this name."""
-
-NO_USER = 64198
-"""Its uid where there is none of that name: one that owns nothing anywhere."""
+from tenants.core.settings import read_sandbox
+from tenants.edges import children, confine, machine, seccomp, signals
 
 _SCRATCH = "tenants-run-"
 _CLEAN = ("PATH", "LANG", "LANGUAGE", "TZ", "TERM", "SSL_CERT_FILE", "SSL_CERT_DIR", "PGSSLROOTCERT")
-_PR_SET_CHILD_SUBREAPER = 36
-_SYSTEM = (
-    "/usr",
-    "/bin",
-    "/sbin",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/etc",
-    "/opt",
-    "/nix",
-    "/proc",
-    "/sys",
-    "/run/systemd/resolve",
+_ETC = (
+    *("resolv.conf", "hosts", "host.conf", "gai.conf", "nsswitch.conf", "services", "protocols", "passwd", "group"),
+    *("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "timezone", "mime.types", "os-release"),
+    *("ssl/certs", "ssl/openssl.cnf", "pki/tls/certs", "pki/tls/cert.pem", "pki/tls/openssl.cnf", "pki/ca-trust"),
+    *("ca-certificates", "ca-certificates.conf", "crypto-policies", "krb5.conf", "krb5.conf.d", "gss"),
+    *("alternatives", "postgresql-common", "debian_version", "perl"),
 )
+"""What programs need of /etc: names, certificates, libraries. No password, no key."""
+_SYSTEM = (
+    *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt", "/nix", "/proc"),
+    *("/sys/devices/system/cpu", "/sys/fs/cgroup", "/sys/kernel/mm/transparent_hugepage"),
+    *(f"/etc/{name}" for name in _ETC),
+)
+_ETC_OF_LANGUAGES = ("python3*", "java*", "ruby*", "php*")
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
 
-@dataclass(frozen=True)
-class Confinement:
-    """How programs can be confined here."""
+class Confined(subprocess.Popen[bytes]):
+    """A confined program."""
 
-    uid: int | None
-    landlock: bool
+    scratch: str
+    free: int
+    """Bytes that were free on the disk of its temporary folder when it started."""
 
-    @property
-    def sound(self) -> bool:
-        """Whether a program cannot read the environment and memory of ours."""
-        return self.uid is not None or self.landlock
-
-    @property
-    def apart(self) -> bool:
-        """Whether none of the programs can read what is in the environment of another one. Those that have nothing but
-        a uid of their own share it."""
-        return self.landlock or self.uid is None
-
-
-@cache
-def confinement() -> Confinement:
-    """Another uid as root, if that uid can reach Python and this package; Landlock wherever the kernel has it."""
-    uid = None
-    if os.geteuid() == 0:
-        needed = (sys.executable, str(Path(sys.executable).resolve()), __file__, sysconfig.get_path("platlib"))
-        if all(_open_to_others(Path(path)) for path in needed):
-            try:
-                uid = pwd.getpwnam(PROJECT_USER).pw_uid
-            except KeyError:
-                uid = NO_USER
-    return Confinement(uid, confine.landlock_abi() > 0)
+    def excess(self) -> str:
+        """Why it has to be stopped, by what it has written; empty if it need not be."""
+        size = files = 0
+        todo = [self.scratch]
+        while todo and files <= allowed.FILES:
+            with suppress(OSError), os.scandir(todo.pop()) as entries:
+                for entry in entries:
+                    files += 1
+                    if entry.is_dir(follow_symlinks=False):
+                        todo.append(entry.path)
+                    else:
+                        size += entry.stat(follow_symlinks=False).st_blocks * 512
+        return allowed.excess(size, files, _free(self.scratch), self.free)
 
 
-def require_sound() -> None:
-    """Raises Refused where project code could read the admin's URL: there it must not run beside it."""
-    if not confinement().sound:
+def _free(folder: str) -> int:
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
+
+
+def require_sound(environment: Mapping[str, str]) -> None:
+    """Raises Refused where project code must not run beside the admin's URL."""
+    how = machine.confinement()
+    if how.strong:
+        return
+    if not how.landlock:
         raise Refused(
-            "project code cannot be kept apart from the admin's URL here: not root, and this kernel has no Landlock",
-            next="run as root (the Dockerfile of this repository does), or on Linux 5.13 or later, "
+            f"project code cannot be kept apart from the admin's URL here: {how.lacks}, and there is no Landlock",
+            next=how.remedy
+            or "run as root (the Dockerfile of this repository does), or on Linux 5.13 or later, "
             "or deploy each app with its own URL",
         )
-
-
-def _open_to_others(path: Path) -> bool:
-    """Whether any user may read it and walk to it."""
-    modes = [path.stat().st_mode, *(parent.stat().st_mode for parent in path.absolute().parents)]
-    return bool(modes[0] & 0o004) and all(mode & 0o001 for mode in modes[1:])
+    if how.remedy:
+        raise Refused(f"the sandbox is weak here, and can be strong: {how.lacks}", next=how.remedy)
+    if not read_sandbox(environment):
+        raise Refused(
+            f"the sandbox is weak here, and DATABASE_URL is the admin's: {how.lacks}. "
+            f"Project code could still {'; '.join(allowed.WEAK)}",
+            next=f"run as root (the Dockerfile of this repository does), or accept that: export {allowed.REMEDY_WEAK}",
+        )
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -125,16 +117,83 @@ def visible(roots: Iterable[str], hidden: Iterable[str]) -> list[str]:
     return sorted(seen)
 
 
+def named(root: str, hidden: Callable[[str], bool], besides: Iterable[str] = ()) -> list[str]:
+    """The paths below `root` whose name is a `hidden` one; folders of the names `besides` are not looked into, nor is
+    Python's own."""
+    ours, found, todo = machine.python(), list[str](), [root]
+    while todo:
+        with suppress(OSError), os.scandir(todo.pop()) as entries:
+            for entry in entries:
+                if hidden(entry.name):
+                    found.append(entry.path)
+                elif entry.is_dir(follow_symlinks=False) and entry.name not in besides and entry.path not in ours:
+                    todo.append(entry.path)
+    return found
+
+
 def reaches(path: str, readable: Iterable[str], hidden: Iterable[str]) -> bool:
     """Whether a confined program with these paths may read that one. Where nothing confines it, it may."""
     real = os.path.realpath(path)
-    roots = visible([*_SYSTEM, *_python(), *readable], hidden)
-    return not confinement().landlock or any(real == root or real.startswith(root.rstrip("/") + "/") for root in roots)
+    roots = visible([*_system(), *readable], hidden)
+    return not machine.confinement().landlock or any(
+        real == root or real.startswith(root.rstrip("/") + "/") for root in roots
+    )
 
 
-def _python() -> set[str]:
-    """Where Python and this package are."""
-    return {sys.prefix, sys.base_prefix, sysconfig.get_path("platlib"), str(Path(__file__).parents[1])}
+@cache
+def _system() -> tuple[str, ...]:
+    """What every confined program may read: the system's programs and libraries, Python, and this package."""
+    languages = (str(path) for pattern in _ETC_OF_LANGUAGES for path in Path("/etc").glob(pattern))
+    return (*_SYSTEM, *languages, *machine.python())
+
+
+@cache
+def _system_seen(hidden: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(visible(_system(), hidden))
+
+
+@cache
+def _system_closed() -> Mapping[str, Sequence[str]]:
+    return _closed(_system(), {})
+
+
+def _closed(paths: Iterable[str], known: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """The folders that other users may not walk through, with those of the paths that lie below each; more than is
+    `known`."""
+    found = {folder: [*inside] for folder, inside in known.items()}
+    for path in sorted({os.path.abspath(path) for path in paths}):  # noqa: PTH100
+        if (folder := machine.closed_above(path)) and os.path.exists(path):  # noqa: PTH110
+            inside = found.setdefault(folder, [])
+            if not any(path == other or path.startswith(other + "/") for other in inside):
+                inside.append(path)
+    return found
+
+
+def _require_reach(paths: Iterable[str], closed: Iterable[str]) -> None:
+    """Raises Refused where a uid of its own keeps a program from what it is there to read."""
+    for path in paths:
+        with suppress(OSError):
+            mode = Path(path).stat().st_mode
+            needed = 0o005 if mode & 0o040000 else 0o004
+            if mode & needed != needed:
+                raise Refused(
+                    f"confined programs run as users of their own, and {path} is closed to other users",
+                    next=f"chmod -R o+rX {path}",
+                )
+    for folder in () if machine.confinement().mounts else closed:
+        raise Refused(
+            f"confined programs run as users of their own, and {folder} is closed to other users",
+            next=f"chmod o+x {folder}",
+        )
+
+
+@cache
+def _dump_no_core() -> None:
+    """Our memory has passwords in it: no core file of it, whoever makes us crash. One byte is what the kernel takes for
+    none, also where cores go to a program (core(5), RLIMIT_CORE): 0 is not."""
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    if hard != 0:
+        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
 
 
 @contextmanager
@@ -150,67 +209,64 @@ def start(
     stdout: int | IO[bytes] = subprocess.PIPE,
     stderr: int | IO[bytes] = subprocess.PIPE,
     pass_fds: Sequence[int] = (),
-) -> Iterator[subprocess.Popen[bytes]]:
+    unix_sockets: bool = False,
+) -> Iterator[Confined]:
     """Start a confined program. On leaving the block it and everything it started are dead, and its folder is gone.
 
     `readable` are paths that it may read beside the system's and Python's own; `hidden` ones it may not, wherever they
-    are; of `listed` ones it sees the names of what lies below, hidden or not; `folder` is where it starts.
+    are; of `listed` ones it sees the names of what lies below, hidden or not; `folder` is where it starts. With
+    `unix_sockets` it may connect to a database whose host is a folder. Raises Refused where a uid of its own could not
+    read what is readable.
     """
-    how = confinement()
-    _watch()
+    how = machine.confinement()
+    _dump_no_core()
+    readable, listed = list(readable), list(listed)
     clear_scratch()
     scratch = process = None
     try:
         with signals.held():
             scratch = tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-")
-        if how.uid is not None:
-            os.chown(scratch, how.uid, how.uid)
-        order = {
-            "uid": how.uid,
+        free = _free(scratch)
+        hidden = tuple(hidden)
+        own = visible(readable, hidden)
+        places = [*own, *readable, *listed, argv[0], scratch, *filter(None, [folder])]
+        closed = _closed(places, _system_closed()) if how.uids else {}
+        if how.uids:
+            _require_reach([*readable, *filter(None, [folder])], closed)
+        order: confine.Order = {
+            "uids": how.uids,
             "parent": os.getpid(),
+            "limits": dict(allowed.limits(own_uid=how.uids is not None)),
+            "folder": folder or scratch,
+            "scratch": scratch,
+            "closed": closed,
             "landlock": how.landlock,
-            "list": list(listed),
-            "read": visible([*_SYSTEM, *_python(), *readable], hidden),
+            "list": listed,
+            "read": [*_system_seen(hidden), *own],
             "write": [*_DEVICES, scratch],
+            "filter": seccomp.program(unix_sockets=unix_sockets) if how.filtered else b"",
         }
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", confine.__file__, marshal.dumps(order).hex(), *argv],
-            env={**environment, "TMPDIR": scratch, "HOME": scratch, "PYTHONDONTWRITEBYTECODE": "1"},
-            cwd=folder or scratch,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            pass_fds=pass_fds,
-            start_new_session=True,
-        )
-        _running.add(process.pid)
+        command = [sys.executable, "-I", "-S", confine.__file__, marshal.dumps(dict(order)).hex(), *argv]
+        with signals.held():
+            process = children.start(
+                lambda: Confined(
+                    command,
+                    env={**environment, "TMPDIR": scratch, "HOME": scratch, "PYTHONDONTWRITEBYTECODE": "1"},
+                    stdin=stdin,
+                    stdout=stdout,
+                    stderr=stderr,
+                    pass_fds=pass_fds,
+                    start_new_session=True,
+                )
+            )
+        process.scratch, process.free = scratch, free
         yield process
     finally:
         with signals.held():
             if process:
-                _end(process)
-            if not _running:
-                _adopt_orphans(False)
+                children.end(process)
             if scratch:
                 _remove(Path(scratch))
-
-
-_running: set[int] = set()
-"""The confined programs that a block here still waits for."""
-
-_others: set[int] = set()
-"""Children of ours that are no strays: those that were there before the first of them."""
-
-
-def spare(pid: int) -> None:
-    """That child of ours is no stray."""
-    _others.add(pid)
-
-
-def begin_anew() -> None:
-    """In a process that was forked from ours: its children are its own, and none of ours is."""
-    _running.clear()
-    _others.clear()
 
 
 @cache
@@ -219,9 +275,13 @@ def clear_scratch() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*-*"):
         pid = folder.name.removeprefix(_SCRATCH).partition("-")[0]
         with suppress(OSError):
-            mine = folder.lstat().st_uid in (os.geteuid(), confinement().uid) and not folder.is_symlink()
-            if mine and pid.isdigit() and not _alive(int(pid)):
+            if _ours(folder.lstat().st_uid) and not folder.is_symlink() and pid.isdigit() and not _alive(int(pid)):
                 _remove(folder)
+
+
+def _ours(uid: int) -> bool:
+    first, count = machine.confinement().uids or (0, 0)
+    return uid == os.geteuid() or first <= uid < first + count
 
 
 def _remove(folder: Path) -> None:
@@ -233,9 +293,7 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(folder)
     except (OSError, RecursionError):
         for command in (["chmod", "-R", "u+rwX"], ["rm", "-rf"]):
-            subprocess.run(
-                ["/bin/" + command[0], *command[1:], "--", str(folder)], stderr=subprocess.DEVNULL, check=False
-            )
+            children.run_quietly(["/bin/" + command[0], *command[1:], "--", str(folder)])
 
 
 def _alive(pid: int) -> bool:
@@ -246,60 +304,3 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         pass
     return True
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    if process.poll() is None:
-        process.kill()
-    for pipe in (process.stdin, process.stdout, process.stderr):
-        if pipe:
-            with suppress(OSError):
-                pipe.close()
-    process.wait()
-    end_strays()
-    _running.discard(process.pid)
-
-
-def end_strays() -> None:
-    """Kill what confined programs left running. Killing a parent makes its children ours, so this repeats until none
-    is left."""
-    while strays := _children() - _running - _others:
-        for pid in strays:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        for pid in strays:
-            with suppress(ChildProcessError):
-                os.waitpid(pid, 0)
-
-
-def end_children(pid: int) -> None:
-    """Kill the children of that child of ours, which goes on. What they have started becomes ours: strays."""
-    for child in _children(str(pid)):
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(child, signal.SIGKILL)
-
-
-def _children(pid: str = "self") -> set[int]:
-    """The children of all our threads (proc(5), /proc/PID/task/TID/children), or of that process's; none where there is
-    no /proc."""
-    found: set[int] = set()
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError):
-            found.update(int(pid) for pid in task.read_text().split())
-    return found
-
-
-def _watch() -> None:
-    """Before the first confined program: from here on, whoever becomes our child without being ours is a stray."""
-    if not _running:
-        _others.clear()
-        _others.update(_children())
-        _adopt_orphans(True)
-
-
-def _adopt_orphans(adopt: bool) -> None:
-    """Whether orphans of our descendants become our children (prctl(2)); Linux only."""
-    if sys.platform == "linux":
-        confine.LIBC.prctl(_PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0)

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkContext, ForkProcess
 from typing import Any
 
-from tenants.edges import confine, sandbox
+from tenants.edges import children, confine
 
 Work = Callable[["Pipe"], None]
 PATIENCE = 60.0
@@ -80,7 +80,7 @@ def crew(count: int, work: Work) -> Iterator[list[Pipe]]:
                 others = [pipe for _, pipe in started]
                 process = context.Process(target=_begin, args=(work, theirs, ours, others, os.getpid()))
                 process.start()
-                sandbox.spare(process.pid or 0)
+                children.spare(process.pid or 0)
                 theirs.close()
                 pipe = Pipe(ours, process)
                 stack.callback(pipe.close)
@@ -107,7 +107,7 @@ def _begin(work: Work, end: Connection[Any, Any], ours: Connection[Any, Any], ot
     ours.close()
     for pipe in others:  # or nobody would notice that the other side has ended
         pipe.close()
-    sandbox.begin_anew()
+    children.begin_anew()
     code = 1
     try:
         with suppress(Gone):

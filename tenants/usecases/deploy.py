@@ -37,7 +37,7 @@ def deploy(access: Access, names: Sequence[str], options: DeployOptions, tell: T
     found = planning.survey(access, names, from_scratch=options.from_scratch)
     results, failed = dict[str, DeployResult](), list[str]()
     if not access.own and any(plan.to_do for plan in found.plans):
-        sandbox.require_sound()
+        sandbox.require_sound(access.settings.environment)
         catalog.ensure(access.connection)
     for plan in found.plans:
         if plan.unserved:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tenants.core import checkup, settings
+from tenants.core import checkup, confinement, settings
 from tenants.core import schedule as schedules
 from tenants.core.checkup import Check, ok, unknown, warning, wrong
 from tenants.core.errors import SettingsError, TenantsError
@@ -21,7 +21,7 @@ from tenants.core.plan import Action
 from tenants.core.policy import Policy
 from tenants.core.settings import DatabaseUrl, Settings, StoreUrl
 from tenants.core.units import counted
-from tenants.edges import age, catalog, folder, heartbeat, notify, postgres, programs, sandbox, shelf, squawk
+from tenants.edges import age, catalog, folder, heartbeat, machine, notify, postgres, programs, sandbox, shelf, squawk
 from tenants.edges.postgres import Connection
 from tenants.usecases import access as ways
 from tenants.usecases import inventory, planning, prune
@@ -156,19 +156,24 @@ def _programs(patient: _Patient) -> Found:
 
 
 def _sandbox(patient: _Patient) -> Found:
-    how = sandbox.confinement()
-    words = [f"as user {how.uid}"] if how.uid is not None else []
-    words += ["in a Landlock domain"] if how.landlock else []
-    if how.sound:
-        yield ok("sandbox", f"project code runs {' and '.join(words)}")
-    elif patient.own:
-        yield warning(
-            "sandbox",
-            "project code can read what this app's environment holds, TENANTS_STORE's keys included",
-            "run as root, or on Linux 5.13 or later",
-        )
-    else:
-        sandbox.require_sound()
+    how = machine.confinement()
+    on_top = "a Landlock domain" if how.landlock else ""
+    if how.strong:
+        words = " and ".join(filter(None, ("a seccomp filter", on_top)))
+        yield ok("sandbox", f"strong: each run has a uid of its own, {words}")
+        if not how.landlock:
+            words = "this kernel has no Landlock: project code can read the files that every user may read"
+            yield warning("sandbox", words, "run on Linux 5.13 or later")
+        return
+    if not patient.own:
+        sandbox.require_sound(patient.environment)
+    kept = " and ".join(filter(None, ("a seccomp filter" if how.filtered else "", on_top))) or "nothing"
+    secrets = "" if how.landlock else "read what this app's environment holds, TENANTS_STORE's keys included, "
+    yield warning(
+        "sandbox",
+        f"weak: {how.lacks}; {kept} confines project code. It could still {secrets}{', '.join(confinement.WEAK)}",
+        how.remedy or "run as root, with Python where all users can reach it, to give each run a uid of its own",
+    )
 
 
 def _store(patient: _Patient) -> Found:

@@ -8,17 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tenants.core import effects
+from tenants.core import confinement, effects
 from tenants.core.effects import Effects
 from tenants.core.errors import Locked, MigrationError, RevisionFailed
 from tenants.core.plan import Plan
-from tenants.core.settings import DatabaseUrl
+from tenants.core.settings import IDENTITY, DatabaseUrl
 from tenants.edges import postgres, projectcode, sandbox
 from tenants.edges.projectcode import Notice, Ran, Surroundings, Warm
 from tenants.usecases import roles
 from tenants.usecases.access import Access
 
-_FILES = ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "PGPASSFILE")
+_FILES = ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "PGPASSFILE", IDENTITY)
 
 LOCK_SECONDS = 60.0
 """How long the whole migration is tried again and again when a lock is not to be had."""
@@ -153,17 +153,20 @@ def _surroundings(
     storage's secrets. With the admin's URL it sees its own folder and nothing else, but for the `url` that is its."""
     own = access.own is not None
     if not own:
-        sandbox.require_sound()
+        sandbox.require_sound(access.settings.environment)
     here = str(Path.cwd())
     environment = projectcode.environment_for(access.settings.environment, own=own)
     if url:
         environment["DATABASE_URL"] = url.text
+    unseen = secrets_in(access, folder)
+    names = [*(listed if url else ()), *([str(folder)] if unseen else [])]  # Python looks for modules by their names
     seen = Surroundings(
         environment=environment,
         readable=[str(folder), *([here] if own else [])],
-        hidden=hidden(access),
+        hidden=[*hidden(access), *unseen],
         folder=here if own or url else None,
-        listed=listed if url else (),  # Python looks for modules by the names in a folder
+        listed=names,
+        unix_sockets=access.settings.database.behind_unix_socket,
     )
     return seen, [here] if own else []
 
@@ -184,14 +187,19 @@ def loaded(access: Access, folder: Path) -> Iterator[Access]:
 
 
 def hidden(access: Access) -> list[str]:
-    """What project code is not to read, wherever it lies: snapshots in a folder, and the files in which boto3 and libpq
-    find secrets."""
+    """What project code must not read, wherever it lies: snapshots in a folder, and the files in which boto3, libpq
+    and age find secrets."""
     store = access.settings.store
-    named = [access.settings.environment.get(name) for name in _FILES]
+    files = [access.settings.environment.get(name, "").strip() for name in _FILES]
     kept = [store.prefix] if store and store.scheme == "file" else []
-    local = [] if access.own else [str(path) for path in Path.cwd().glob(".env*")]
     home = [str(Path(path).expanduser()) for path in ("~/.aws", "~/.pgpass")]
-    return [*kept, *local, *home, *filter(None, named)]
+    return [*kept, *home, *(file for file in files if file not in ("", "-"))]
+
+
+def secrets_in(access: Access, folder: Path) -> list[str]:
+    """What looks like a secret below the folder, by its name. With a tenant's own URL the folder is the app's, and so
+    are its secrets."""
+    return [] if access.own else sandbox.named(str(folder), confinement.is_hidden, confinement.PASSED_OVER)
 
 
 def failure(ran: Ran, *, seconds: float = 0, busy: bool = False) -> MigrationError | Locked:
@@ -201,14 +209,17 @@ def failure(ran: Ran, *, seconds: float = 0, busy: bool = False) -> MigrationErr
     if busy and said.get("kind") == "Busy":
         return Locked(text or "", next="wait a minute, then push again")
     if text is None:
-        took = f"it was stopped, because it took longer than {seconds:.0f} s"
+        took = f"it was stopped, because {ran.stopped or f'it took longer than {seconds:.0f} s'}"
         killed = f"its process was killed by signal {-(ran.code or 0)}, maybe because memory ran out"
         ending = (
             took if ran.code is None else killed if ran.code < 0 else f"its process ended with exit code {ran.code}"
         )
         text = "\n".join(filter(None, (ending, ran.output)))
     statement = " ".join((said.get("statement") or "").split())
+    limit = confinement.explain(ran.code, f"{text}\n{ran.output}")
     lines = [f"{where or 'a revision'}: {text}" if where or "\n" not in text else text]
+    if limit:
+        lines.append(limit)
     if statement:
         lines.append(f"in: {statement[:300]}{'…' if len(statement) > 300 else ''}")
     what = where or ("the revision" if said or ran.applied else "what it says above")

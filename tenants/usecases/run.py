@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from tenants.core import results
+from tenants.core import confinement, results
 from tenants.core.errors import CommandFailed, Refused, SnapshotError, StateError, TenantsError
 from tenants.core.events import Event, Stage, Tell
 from tenants.core.manifest import Manifest
@@ -123,7 +123,7 @@ def _found(access: Access, argv: Sequence[str]) -> tuple[str, ...]:
     """The command with its place. What can be known to fail is told before anything is done."""
     own, here = access.own is not None, str(Path.cwd())
     if not own:
-        sandbox.require_sound()
+        sandbox.require_sound(access.settings.environment)
         if here == "/":
             raise Refused("the current folder is /: all files would be the command's", next="cd into the project's")
     for kept in revisions.hidden(access):
@@ -133,7 +133,8 @@ def _found(access: Access, argv: Sequence[str]) -> tuple[str, ...]:
                 next="let snapshots and credentials lie outside of the project",
             )
     path = access.settings.environment.get("PATH", "/usr/bin:/bin")
-    return (command.find(argv[0], path, [here], revisions.hidden(access)), *argv[1:])
+    unseen = [*revisions.hidden(access), *revisions.secrets_in(access, Path(here))]
+    return (command.find(argv[0], path, [here], unseen), *argv[1:])
 
 
 def _plan(access: Access, name: str, *, from_scratch: bool) -> Plan:
@@ -242,7 +243,9 @@ class _Run(Pipeline):
                 self.argv,
                 environment=surroundings.environment(self.access, url, text, lock_seconds=self.options.lock_seconds),
                 readable=[str(Path.cwd())],
-                hidden=revisions.hidden(self.access),
+                hidden=[*revisions.hidden(self.access), *revisions.secrets_in(self.access, Path.cwd())],
+                listed=[str(Path.cwd())],
+                unix_sockets=self.access.settings.database.behind_unix_socket,
                 seconds=timeout,
                 secrets=[*secret],
                 hear=hear,
@@ -362,4 +365,5 @@ def _fault(ended: Ended, timeout: float) -> str:
         return f"was killed by signal {-code} ({known.get(-code, 'unknown')})"
     if code == 126 and ended.output.startswith("cannot confine"):
         return f"could not be started: {ended.output.partition(': ')[2]}"
-    return f"ended with exit code {code}" if code else ""
+    limit = confinement.explain(code, ended.output) if code else ""
+    return f"ended with exit code {code}{f': {limit}' if limit else ''}" if code else ""

@@ -144,6 +144,26 @@ def test_what_fetch_wrote_goes_back_in(orchard: Place) -> None:
     assert orchard.tenants("restore", "fruits", "--file", str(stored)).code == 0
 
 
+def test_a_tenant_of_many_megabytes_goes_into_another_one(orchard: Place) -> None:
+    """pg_dump runs for longer than it takes to read the list at the beginning of what it writes."""
+    orchard.large()
+    orchard.snapshot()
+    done = orchard.tenants("restore", "fruits", "--into", "staging")
+    assert done.code == 0, done.said
+    assert orchard.database.sql("SELECT count(*), max(id) FROM staging.large") == [(300_000, 300_000)]
+    orchard.nothing_left()
+
+
+def test_a_file_of_many_megabytes_goes_back_in(orchard: Place) -> None:
+    orchard.large()
+    dump(orchard, "fruits")
+    orchard.database.sql("TRUNCATE fruits.large")
+    done = orchard.tenants("restore", "fruits", "--file", "db.dump")
+    assert done.code == 0, done.said
+    assert orchard.database.sql("SELECT count(*), max(id) FROM fruits.large") == [(300_000, 300_000)]
+    orchard.nothing_left()
+
+
 @pytest.mark.parametrize("what", ["nothing", "text", "half", "tar", "folder", "empty"])
 def test_a_file_that_is_no_archive_is_said_before_anything_is_touched(orchard: Place, what: str) -> None:
     file = orchard.folder / what

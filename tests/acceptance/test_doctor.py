@@ -72,7 +72,7 @@ def test_it_works_with_anything_missing(place: Place, wrong: bool) -> None:
 
 @pytest.mark.own_process
 def test_a_check_that_faints_says_so_and_the_others_are_made(place: Place) -> None:
-    bug = "import tenants.edges.sandbox as sandbox\nsandbox.confinement = lambda: {}['s3cret']\n"
+    bug = "import tenants.edges.machine as machine\nmachine.confinement = lambda: {}['s3cret']\n"
     (place.folder / "sitecustomize.py").write_text(bug)
     done = place.tenants("doctor", "--json", PYTHONPATH=str(place.folder))
     assert done.code == 0, done.said

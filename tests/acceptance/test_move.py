@@ -57,6 +57,15 @@ def test_it_is_there_with_all_its_rows_and_here_it_stays_shut_out(orchard: Place
     orchard.nothing_left()
 
 
+def test_a_tenant_of_many_megabytes_gets_there_whole(orchard: Place, newer: Database) -> None:
+    """pg_dump runs for longer than it takes to read the list at the beginning of what it writes."""
+    orchard.large()
+    done = orchard.tenants("move", "fruits", "--yes")
+    assert done.code == 0, done.said
+    assert newer.sql("SELECT count(*), max(id) FROM fruits.large") == [(300_000, 300_000)]
+    orchard.nothing_left()
+
+
 def test_what_stands_in_the_way_there_is_said_and_nobody_is_shut_out(orchard: Place, newer: Database) -> None:
     url = orchard.url_of("fruits")
     newer.sql("CREATE SCHEMA fruits; CREATE TABLE fruits.items ()")

@@ -49,6 +49,7 @@ class Tenants(RuleBasedStateMachine):
         store = self.closing.enter_context(tempfile.TemporaryDirectory(prefix="tests-"))
         migrations = Path(store) / "migrations"
         migrations.mkdir()
+        Path(store).chmod(0o755)
         superuser = self.closing.enter_context(psycopg.connect(self.server.url(), autocommit=True))
         superuser.execute('CREATE DATABASE "db.main"')
         self.closing.callback(remove_all, superuser)
@@ -57,6 +58,7 @@ class Tenants(RuleBasedStateMachine):
             "DATABASE_URL": self.server.url(NAME),
             "TENANTS_STORE": f"file://{store}/store",
             "TENANTS_MIGRATIONS": str(migrations),
+            "TENANTS_SANDBOX": "weak",
         }
         self.access = self.closing.enter_context(open_access(Settings.read(environment), "test"))
         self.living: set[str] = set()

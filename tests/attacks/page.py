@@ -45,7 +45,8 @@ settings, databases, extensions, servers, slots, large objects, the server's fil
 - **PostgreSQL's privileges** keep tenants apart. A login owns nothing, is a member of its own tenant alone, and does
   not inherit (`NOINHERIT`); nothing is granted to PUBLIC. The audit's rules say so of every role, every night.
 - **The deploy role** is what a revision acts through: a login that is made for one deploy, and removed.
-- **Landlock, or another uid**, keeps Python of a revision from the admin's URL and the storage's credentials.
+- **The sandbox** keeps Python of a revision from the admin's URL and the storage's credentials: a uid for each run, a
+  seccomp filter, limits, and Landlock.
 - **A pinned search_path and COPY that plans nothing** keep what a tenant planted from running as the admin.
 - **Functions of the catalog** are the only way in which a tenant writes there: they check, bound, date and count.
 - **Limits of a login** bound what it can use; those that a session can lift are for accidents, not against an attacker.
@@ -53,6 +54,22 @@ settings, databases, extensions, servers, slots, large objects, the server's fil
 
 The outcome is one of three. *Denied*: it is refused. *Harmless*: it runs, and reaches nothing beyond the attacker's own
 tenant. *Bounded*: any shared server is open to it, and the end of this page says what ends it.
+
+## How project code is confined
+
+`tenants doctor` says which of the two kinds of sandbox this machine has.
+
+The **strong** sandbox is that of the control app's image and of the plugin's, and of every machine where the command
+runs as root: each run of project code, and of pg_dump, pg_restore and psql, has a uid that no other process has, a
+seccomp filter, limits of memory, files and processes, and a Landlock domain where the kernel has Landlock. Without
+Landlock (before Linux 5.13) it can read the files that every user may read.
+
+The **weak** sandbox is that of a plain user, who cannot hand a program to another uid: the filter, the limits and
+Landlock alone. It keeps passwords, files outside of the project and unix sockets out of reach. It cannot keep a program
+from changing mode (but not setuid or setgid), times and attributes of files that belong to the same user, from sending
+signals to that user's processes on kernels before 6.12, nor from using as many processes as that user may have. With
+the admin's URL the command runs project code in it only with `TENANTS_SANDBOX=weak`. An app that deploys with its own
+URL, in its own image or with the buildpack, has nothing there that is not the app's.
 """
 
 LEAKS = """\

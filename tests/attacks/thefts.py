@@ -87,6 +87,61 @@ THEFT = r"""
             except PermissionError:
                 pass
 
+    number = 0 if os.uname().machine == "x86_64" else 1  # the same call has another number on aarch64
+    calls = {
+        "io_uring_setup": ((425, 425), 8, ctypes.create_string_buffer(120)),
+        "userfaultfd": ((323, 282), 1),
+        "keyctl": ((250, 219), 0, -3, 1),
+        "add_key": ((248, 217), b"user", b"x", b"x", 1, -3),
+        "bpf": ((321, 280), 0, ctypes.create_string_buffer(120), 120),
+        "perf_event_open": ((298, 241), ctypes.create_string_buffer(120), 0, -1, -1, 0),
+        "setns": ((308, 268), 0, 0),
+        "mount": ((165, 40), b"none", b"/tmp", b"tmpfs", 0, 0),
+        "open_tree": ((428, 428), -100, b"/tmp", 1),
+        "shmget": ((29, 194), 0, 4096, 0o1600),
+        "clone into a user namespace": ((56, 220), 0x10000000 | 17, 0, 0, 0, 0),
+        "clone3": ((435, 435), struct.pack("8Q", 0x10000000, 0, 0, 0, 17, 0, 0, 0), 64),
+        "unshare of the network": ((272, 97), 0x50000000),
+        "unshare of mounts": ((272, 97), 0x10020000),
+        "a time namespace": ((272, 97), 0x10000080),
+        "process_vm_writev": ((311, 271), them, None, 0, None, 0, 0),
+        "a call of x32": ((0x40000000 | 39, -1),),
+        "prlimit of CPU": ((302, 261), them, 0, struct.pack("2Q", 1, 1), None),
+        "prlimit of core files": ((302, 261), between, 4, struct.pack("2Q", 1 << 30, 1 << 30), None),
+        "prlimit to look": ((302, 261), them, 4, None, ctypes.create_string_buffer(16)),
+    }
+    for what, (numbers, *arguments) in calls.items():
+        answer = libc.syscall(numbers[number], *arguments)
+        if answer == 0 and what.startswith("clone"):
+            os._exit(0)
+        if answer != -1:
+            touched.append(what)
+
+    for path in ("/etc/shadow", "/etc/gshadow", "/etc/sudoers", *glob.glob("/etc/ssh/*_key"), *UNLISTED):
+        try:
+            open(path, "rb").close()
+            touched.append(path)
+        except OSError:
+            pass
+    for address in (SOCKET, "/run/docker.sock", "/run/dbus/system_bus_socket", b"\0tenants"):
+        try:
+            socket.socket(socket.AF_UNIX).connect(address)
+            touched.append(address)
+        except ConnectionRefusedError:
+            touched.append(address)
+        except OSError:
+            pass
+    changes = [lambda: os.chmod(FOLDER + "/.env", 0o4777), lambda: os.chmod(REVISION, 0o2755)]
+    if STRONG:
+        changes += [lambda: os.chmod(FOLDER + "/.env", 0o666), lambda: os.utime(FOLDER + "/.env", (1, 1))]
+        changes += [lambda: os.truncate(REVISION, 0), lambda: os.chown(FOLDER + "/.env", uid, uid)]
+    for place, change in enumerate(changes):
+        try:
+            change()
+            touched.append(f"change {place} of a file")
+        except OSError:
+            pass
+
     spaced = libc.unshare(0x10000000) == 0  # a namespace in which we are root
     if spaced:
         look(f"/proc/{them}/environ")
@@ -132,7 +187,9 @@ THEFT = r"""
     raise RuntimeError(f"as {uid} stolen {stolen} written {written} touched {touched} of {tried > 20}.")
 """
 
-_UID = "another uid, or a Landlock domain: without either, the admin's mode refuses"
+_UID = "a uid of this run alone, or a Landlock domain: without either, the admin's mode refuses"
+_STRONG = "a uid of this run alone; the weak sandbox does not keep it"
+_FILTER = "a seccomp filter"
 
 
 def _row(id_: str, title: str, code: str, kept_by: str = _UID) -> Attack:
@@ -159,7 +216,22 @@ GROUPS = (
             _row("process-vm", "Read its memory in one call", "process_vm_readv"),
             _row("pidfd", "Take over its open files", "file {number} of the parent"),
             _row("signals", "Stop or kill the parent", "signal.SIGSTOP, signal.SIGTERM", _UID + "; Landlock's ABI 6"),
-            _row("namespace", "Become root in a namespace of its own, and look again", "unshare(0x10000000)"),
+            _row("namespace", "Become root in a namespace of its own, and look again", "unshare(0x10000000)", _FILTER),
+            _row("clone", "The same by clone, and by clone3, whose flags a filter cannot see", '"clone3"', _FILTER),
+            _row("spaces", "Make namespaces of the network, of mounts, of time", '"a time namespace"', _FILTER),
+            _row("mounts", "Mount a file system, or copy one that is mounted", '"open_tree"', _FILTER),
+            _row("prlimit", "Kill the parent by a limit of its time, or make it dump core", "prlimit of", _FILTER),
+            _row("unix-sockets", "Connect to sockets of Docker, an ssh-agent, D-Bus", "(address)", _FILTER),
+            _row("setuid-file", "Make a file setuid that belongs to the same user", "0o4777", _FILTER),
+            _row("file-modes", "Change mode, owner, times or length of such a file", "os.utime(", _STRONG),
+            _row("io-uring", "Go past a filter by io_uring", '"io_uring_setup"', _FILTER),
+            _row("x32", "Go past it by another calling convention", '"a call of x32"', _FILTER),
+            _row("userfaultfd", "Hold up the kernel by userfaultfd", '"userfaultfd"', _FILTER),
+            _row("keys", "Read and write the kernel's keyrings", '"keyctl"', _FILTER),
+            _row("bpf", "Load programs into the kernel, and measure others", '"perf_event_open"', _FILTER),
+            _row("shared-memory", "Leave shared memory behind", '"shmget"', _FILTER),
+            _row("passwords", "Read the passwords of the machine and SSH's host keys", '"/etc/shadow"', _UID),
+            _row("etc", "Read files of /etc that are not on the list", "*UNLISTED", "a Landlock domain"),
             _row("setuid", "Become root by setuid", "os.setuid(0)", "no capability is left, and no new privileges"),
             _row("credentials", "Read the storage's credentials", "home/.aws/credentials"),
             _row("dotenv", "Read a secret in the folder of the control repository", '".env"'),

@@ -1,11 +1,12 @@
 """A push from end to end on a real Docker engine: an app in Bun, its tenant in a PostgreSQL in a container, snapshots
 in a bucket, and what all of them can see of each other.
 
-It is one test, because what it stands on takes a minute to build.
+The push is one test, because what it stands on takes a minute to build.
 """
 
 from __future__ import annotations
 
+import json
 import platform
 import shutil
 import subprocess
@@ -15,11 +16,13 @@ from pathlib import Path
 
 import pytest
 import strict_r2
+from attacks.thefts import THEFT
 from engine.engine import BASE, AbsentError, Engine, running
 from engine.host import PLUGIN, SUPERUSER, Host
 from support import REPOSITORY, Bucket, Done
 
 from tenants import __version__
+from tenants.edges import confine
 
 DOCKERFILE = f"""
 FROM {BASE}
@@ -45,7 +48,7 @@ INSERT INTO items VALUES ('apple'), ('another-apple'), ('banana'), ('carrot');
 COLOUR = "-- migrate:up\nALTER TABLE items ADD colour text NOT NULL;\n"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
     try:
         with running() as engine:
@@ -90,7 +93,8 @@ def wheels(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def host(engine: Engine, wheels: Path, tmp_path: Path) -> Iterator[Host]:
+def image(engine: Engine, wheels: Path) -> str:
+    """The plugin's image."""
     (wheel,) = wheels.glob("dokku_tenants-*.whl")
     arguments = {
         "BASE": BASE,
@@ -99,7 +103,13 @@ def host(engine: Engine, wheels: Path, tmp_path: Path) -> Iterator[Host]:
         "PIP_OPTIONS": "--no-cache-dir --no-index --find-links=/wheels --root-user-action=ignore",
     }
     words = [f"--build-arg={name}={value}" for name, value in arguments.items()]
-    engine.docker("image", "build", "--network=none", *words, f"--tag=dokku-tenants:{__version__}", str(wheels))
+    tag = f"dokku-tenants:{__version__}"
+    engine.docker("image", "build", "--network=none", *words, f"--tag={tag}", str(wheels))
+    return tag
+
+
+@pytest.fixture
+def host(engine: Engine, image: str, tmp_path: Path) -> Iterator[Host]:  # setup finds the image
     engine.docker("network", "create", "outside")
     gateway = engine.docker("network", "inspect", "--format={{(index .IPAM.Config 0).Gateway}}", "outside")
     with strict_r2.running(gateway) as endpoint:
@@ -122,6 +132,55 @@ def source(modules: Path, tmp_path: Path) -> Path:
     (bun,) = modules.glob("@oven/*/bin/bun")
     shutil.move(bun, folder / "bun")
     return folder
+
+
+PROBE = """
+import json, os, socket, sys
+from pathlib import Path
+from tenants.edges import machine, sandbox
+how = machine.confinement()
+folder = Path("/control")
+folder.mkdir()
+(folder / ".env").write_text(os.environ["SECRET"])
+(folder / ".env").chmod(0o600)
+(folder / "0001.py").touch()
+agent = socket.socket(socket.AF_UNIX)
+agent.bind("/control/socket")
+agent.listen()
+with sandbox.start([sys.executable, "-c", sys.argv[1]], environment={"PATH": os.environ["PATH"]}) as process:
+    _, err = process.communicate()
+again = []
+for _ in range(2):
+    with sandbox.start(["/usr/bin/id", "-u"], environment={}) as process:
+        again.append(process.communicate()[0].decode())
+print(json.dumps({"strong": how.strong, "landlock": how.landlock, "uids": again, "said": err.decode()}))
+"""
+
+
+def test_the_plugins_image_has_the_strong_sandbox_under_dockers_own_profile(engine: Engine, image: str) -> None:
+    """No capability is added, and Docker's default seccomp profile holds: no mount can be made there."""
+    secret = "secret-of-the-container"
+    landlock = confine.landlock_abi() > 0
+    told = {
+        "NEEDLES": [secret[::-1]],
+        "FOLDER": "/control",
+        "PACKAGE": "/usr/local/lib/python3.11/dist-packages/tenants",
+        "REVISION": "/control/0001.py",
+        "STRONG": True,
+        "SIGNALS": True,
+        "SHARED": ["/tmp", "/var/tmp", "/dev/shm"] if landlock else [],
+        "UNLISTED": ["/etc/issue", "/etc/issue.net"] if landlock else [],
+        "SOCKET": "/control/socket",
+    }
+    lines = "\n".join(f"    {name} = {value!r}" for name, value in told.items())
+    code = f"def upgrade():\n{lines}{THEFT}\nupgrade()\n"
+    shell = ("sh", "-c", 'python3 -c "$0" "$1"; exit $?', PROBE, code)  # a revision has a grandparent
+    said = engine.docker("container", "run", "--rm", "--network=none", f"--env=SECRET={secret}", image, *shell)
+    found = json.loads(said.splitlines()[-1])
+    assert found["strong"], found
+    assert found["landlock"] == landlock
+    assert len({*found["uids"]}) == 2 and min(map(int, found["uids"])) >= 0x70000000, found
+    assert " stolen [] written [] touched [] of " in found["said"], found["said"]
 
 
 def push(host: Host, source: Path, release: int) -> Done:

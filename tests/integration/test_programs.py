@@ -11,6 +11,12 @@ from tenants.core.errors import ProgramError
 from tenants.edges import programs
 
 
+@pytest.fixture(autouse=True)
+def open_to_others(tmp_path: Path) -> None:
+    """As folders of programs are: they are started as another user."""
+    tmp_path.chmod(0o755)
+
+
 def put(folder: Path, version: str, *names: str) -> Path:
     """A folder with programs that say that they are of that version."""
     folder.mkdir()
@@ -71,3 +77,11 @@ def test_the_programs_of_the_wheel_are_found_without_a_path() -> None:
     found = programs.find("", 18)
     assert found.major >= 18
     assert os.access(found["pg_restore"], os.X_OK)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has other users to start programs as")
+def test_programs_that_other_users_cannot_start_are_passed_over(tmp_path: Path) -> None:
+    folder = put(tmp_path / "a", "99.1")
+    tmp_path.chmod(0o700)
+    with pytest.raises(ProgramError, match="is older than the server"):
+        programs.find(path(folder), 99)

@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
 import sysconfig
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attacks.thefts import THEFT
-from support import REPOSITORY, Database, Done, Place
+from support import REPOSITORY, Database, Done, Place, until
 
-from tenants.edges import confine, projectcode, sandbox
+from tenants.edges import confine, machine, programs, projectcode, sandbox
 
 SECRET = "storage-secret-that-must-not-show"
 PASSWORD = "admins-password-that-must-not-show"
@@ -133,6 +138,11 @@ class House:
         return file
 
     @property
+    def strong(self) -> bool:
+        """Whether project code has a uid of its own."""
+        return ROOT and self.way.user is None
+
+    @property
     def temporary(self) -> Path:
         return self.place.folder / "temporary"
 
@@ -191,20 +201,28 @@ def test_project_code_steals_and_changes_nothing(house: House) -> None:
     place = house.place
     secrets = [SECRET, PASSWORD]
     package = Path(sandbox.__file__).parents[1]
-    uid = house.way.user or (sandbox.NO_USER if house.way.everybodys else sandbox.confinement().uid or os.geteuid())
-    told = {
+    told: dict[str, Any] = {
         "NEEDLES": [f"{secret[::-1]}" for secret in secrets],
         "FOLDER": str(place.folder),
         "PACKAGE": str(package),
         "REVISION": str(place.migrations / "fruits" / "0002_step.py"),
-        "SIGNALS": uid != (house.way.user or os.geteuid()) or confine.landlock_abi() >= 6,
+        "STRONG": house.strong,
+        "SIGNALS": house.strong or confine.landlock_abi() >= 6,
         "SHARED": ["/tmp", "/var/tmp", "/dev/shm"] if house.way.landlock else [],
+        "UNLISTED": ["/etc/fstab", "/etc/login.defs", "/etc/pam.conf"] if house.way.landlock else [],
+        "SOCKET": str(place.folder / "socket"),
     }
     lines = "\n".join(f"    {name} = {value!r}" for name, value in told.items())
     house.write_revision(lines + THEFT)
-    done = house.tenants("deploy")
+    with socket.socket(socket.AF_UNIX) as agent:  # as ssh-agent has one, or Docker
+        agent.bind(told["SOCKET"])
+        os.chown(told["SOCKET"], house.way.user or 0, -1)
+        agent.listen()
+        done = house.tenants("deploy")
     assert done.code == 6, done.said
-    assert f"as {uid} stolen [] written [] touched [] of True." in done.err, done.said
+    found = re.search(r"as (\d+) stolen \[\] written \[\] touched \[\] of True\.", done.err)
+    assert found, done.said
+    assert house.strong == (int(found[1]) not in (os.geteuid(), house.way.user))
     for secret in secrets:
         assert secret not in done.said
     assert list(house.temporary.iterdir()) == []
@@ -258,12 +276,39 @@ def test_what_others_have_started_in_our_process_goes_on() -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+def test_a_program_outlives_the_thread_that_started_it_and_no_other_thread_takes_it_for_a_stray() -> None:
+    """The kernel sends the signal of PR_SET_PDEATHSIG when the thread ends that forked."""
+    with ExitStack() as stack:
+        started = list[subprocess.Popen[bytes]]()
+
+        def start() -> None:
+            context = sandbox.start(["/bin/cat"], environment={}, stdin=subprocess.PIPE)
+            process = stack.enter_context(context)
+            assert process.stdin
+            assert process.stdout
+            os.write(process.stdin.fileno(), b"is ")
+            if os.read(process.stdout.fileno(), 3) == b"is ":  # it runs, so the kernel knows its parent
+                started.append(process)
+
+        threads = [threading.Thread(target=start) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        with sandbox.start(["/bin/true"], environment={}) as short:  # and its strays are ended
+            short.wait()
+        for thread in threads:
+            thread.join()
+        assert len(started) == len(threads)
+        for process in started:
+            answer, _ = process.communicate(b"alive")
+            assert (process.returncode, answer) == (0, b"alive")
+
+
 @pytest.mark.parametrize(
     "left",
     [
         "os.write(descriptor, b'junk' + bytes([10]))",
         "os.write(descriptor, b'1' * 60_000)",
-        "os.fork() or [os.write(descriptor, b'1' * 60_000) for _ in iter(int, 1)]",
+        "os.fstat(descriptor) and os.fork() or [os.write(descriptor, b'1' * 60_000) for _ in iter(int, 1)]",
     ],
     ids=["no exit code", "no end", "for ever"],
 )
@@ -355,13 +400,176 @@ while True:
         except OSError:
             pass
 """
-    command, uid = [house.command[0], "-I", "-c", spy], sandbox.NO_USER
+    command, uid = [house.command[0], "-I", "-c", spy], machine.confinement().uids[0]  # type: ignore[index]
     with subprocess.Popen(command, user=uid, group=uid, extra_groups=[], stdout=subprocess.PIPE) as process:
         for _ in range(5):
             house.deployed()
         process.kill()
         assert process.stdout
         assert process.stdout.read() == b""
+
+
+def probe(code: str, **more: Any) -> tuple[int, str]:
+    """How a program in Python ends, and what it says."""
+    with sandbox.start([sys.executable, "-c", code], environment={}, stderr=subprocess.STDOUT, **more) as process:
+        out, _ = process.communicate(timeout=60)
+    return process.returncode, out.decode()
+
+
+def test_no_two_programs_share_a_uid_and_one_begins_alone_with_its_own() -> None:
+    how = machine.confinement()
+    if how.uids is None:
+        pytest.skip("needs root")
+    uid, us = how.uids[0] + how.uids[1] - 1, os.getpid()
+    with ExitStack() as stack:
+        running = [stack.enter_context(sandbox.start(["/bin/sleep", "60"], environment={})) for _ in range(3)]
+        until(lambda: all(os.stat(f"/proc/{process.pid}").st_uid for process in running), "they have their uids")
+        assert len({os.stat(f"/proc/{process.pid}").st_uid for process in running}) == 3
+        with subprocess.Popen(["sleep", "60"], user=uid, group=uid, extra_groups=[]) as left:
+            until(lambda: os.stat(f"/proc/{left.pid}").st_uid == uid, "it has that uid")
+            if os.fork() == 0:
+                try:
+                    confine.become(uid)
+                finally:
+                    os._exit(0)
+            assert left.wait(60) == -signal.SIGKILL
+        assert all(process.poll() is None for process in running), "those of other uids go on"
+    assert us == os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("f = open('x', 'wb'); f.truncate(600 << 20)", "File too large"),
+        ("f = open('x', 'wb', 0); f.seek(600 << 20); f.write(b'1')", "File too large"),
+        ("import mmap; mmap.mmap(-1, 5 << 30, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)", "Cannot allocate memory"),
+        ("b = bytearray(5 << 30)", "MemoryError"),
+        ("import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 40, 1 << 40))", "not allowed to raise"),
+    ],
+    ids=["truncate", "write", "mmap", "memory", "raise"],
+)
+def test_limits_hold(code: str, words: str) -> None:
+    ended, said = probe(code)
+    assert ended == 1
+    assert words in said
+
+
+def test_a_crash_of_the_command_leaves_no_core_file(tmp_path: Path) -> None:
+    """It has the admin's URL in its memory. SIGXCPU is what a limit of time sends."""
+    code = (
+        "import os, resource, signal\nfrom tenants.edges import sandbox\n"
+        "resource.setrlimit(resource.RLIMIT_CORE, (resource.getrlimit(resource.RLIMIT_CORE)[1],) * 2)\n"
+        "{}\nos.kill(os.getpid(), signal.SIGXCPU)\n"
+    )
+    begin = "with sandbox.start(['/bin/true'], environment={}) as process: process.wait()"
+
+    def left(what: str) -> list[Path]:
+        done = subprocess.run([sys.executable, "-c", code.format(what)], cwd=tmp_path, check=False)
+        assert done.returncode == -signal.SIGXCPU
+        return list(tmp_path.glob("core*"))
+
+    assert left(begin) == []
+    if not left(""):
+        pytest.skip("the kernel leaves no core files in the current folder here")
+
+
+def test_a_run_that_forks_without_end_meets_its_own_limit_alone() -> None:
+    if not machine.confinement().strong:
+        pytest.skip("needs root: the kernel counts processes for each uid")
+    code = "import os, time\nmade = 0\ntry:\n    while os.fork():\n        made += 1\n    time.sleep(60)\n"
+    code += "except BlockingIOError:\n    print(made, flush=True)\n"
+    with sandbox.start([sys.executable, "-c", code], environment={}) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"511\n"
+        assert probe("print('here')") == (0, "here\n")
+
+
+def test_what_fills_the_disk_is_stopped_and_said(house: House) -> None:
+    """Files that are each within the limit of one."""
+    house.deployed()
+    house.write_revision("""
+        import os, time
+        for name in range(3):
+            with open(f"{os.environ['TMPDIR']}/{name}", "wb") as file:
+                os.posix_fallocate(file.fileno(), 0, 400 << 20)
+        time.sleep(60)
+    """)
+    done = house.tenants("deploy")
+    assert done.code == 6, done.said
+    assert "it wrote more than 1 GB into its temporary folder" in done.err
+    assert list(house.temporary.iterdir()) == []
+    house.place.nothing_left()
+
+
+def test_a_limit_that_a_revision_meets_is_named(house: House) -> None:
+    house.deployed()
+    house.write_revision("held = bytearray(5 << 30)")
+    done = house.tenants("deploy")
+    assert done.code == 6, done.said
+    assert "a limit of the sandbox was met: one process has at most 4 GB of memory" in done.err
+
+
+def test_node_and_its_threads_and_children_run_within_the_limits() -> None:
+    if (node := shutil.which("node")) is None:
+        pytest.skip("node is not on the PATH")
+    code = """
+        const { Worker } = require("worker_threads"), { execFileSync } = require("child_process");
+        const large = Array.from({ length: 1e6 }, (_, i) => ({ i }));
+        const said = execFileSync("/bin/echo", ["child"]).toString().trim();
+        require("dns").lookup("localhost", (error, address) => {
+          const worker = new Worker("require('worker_threads').parentPort.postMessage('thread')", { eval: true });
+          worker.on("message", text => console.log(large.length, said, text, address !== undefined));
+        });
+    """
+    with sandbox.start([node, "-e", code], environment={}, stderr=subprocess.STDOUT) as process:
+        assert process.communicate(timeout=60)[0].decode() == "1000000 child thread true\n"
+
+
+def test_a_pg_dump_that_lies_on_the_path_learns_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each one is asked for its version, whoever put it there."""
+    tmp_path.chmod(0o755)
+    (tmp_path / "bin").mkdir()
+    for name in ("pg_dump", "pg_restore", "psql"):
+        (tmp_path / "bin" / name).write_text(
+            "#!/bin/sh\n"
+            f"env > {tmp_path}/loot\n"
+            f"cat {tmp_path}/secret > {tmp_path}/loot\n"
+            'echo "pg_dump (PostgreSQL) 99.$(env | grep -c STORAGE)$(cat ../secret 2>/dev/null | wc -c)"\n'
+        )
+        (tmp_path / "bin" / name).chmod(0o755)
+    (tmp_path / "secret").write_text(SECRET)
+    (tmp_path / "secret").chmod(0o600)
+    monkeypatch.setenv("STORAGE_SECRET", SECRET)
+    found = programs.find(str(tmp_path / "bin"), 18)
+    assert found.version == "99.00"
+    assert not (tmp_path / "loot").exists()
+
+
+def test_models_of_one_project_see_no_secret_of_the_repository(house: House) -> None:
+    """Whatever the file is called, and however deep it lies."""
+    folder = house.place.folder
+    (folder / "migrations" / "pears" / "key").unlink()
+    for name in ("infra/.env", "infra/deep/production.env", ".git/config", "infra/tls/server.key", "a/b/.env.local"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(SECRET)
+    (folder / "models.py").write_text(f"""
+import os, pathlib
+from sqlalchemy import MetaData
+seen, names = [], []
+for place, _, files in os.walk({str(folder)!r}):
+    for name in files:
+        names.append(name)
+        try:
+            if {SECRET[::-1]!r}[::-1] in pathlib.Path(place, name).read_text():
+                seen.append(name)
+        except (OSError, UnicodeError):
+            pass
+raise ValueError(f"seen {{seen}} of {{'models.py' in names}}.")
+""")
+    house.deployed()
+    done = house.tenants("revision", "--autogenerate", "--models", "models:metadata", "-m", "x", "fruits")
+    if house.way.landlock:
+        assert "seen [] of True." in done.err, done.said
 
 
 def test_no_project_code_runs_where_the_admins_url_cannot_be_kept_from_it(helpless: House) -> None:
@@ -375,6 +583,55 @@ def test_no_project_code_runs_where_the_admins_url_cannot_be_kept_from_it(helple
         assert done.code == 2, done.said
         assert "cannot be kept apart from the admin's URL" in done.err
     assert helpless.place.database.schemas() == ["public"]
+
+
+def _refused(house: House, words: str, **environment: str) -> None:
+    """Nothing of the project has run."""
+    (house.place.folder / "migrations" / "fruits" / "0001_items.py").write_text(
+        f"revision = '0001'\ndown_revision = None\nopen({str(house.temporary / 'ran')!r}, 'w').close()\n"
+        "def upgrade():\n    pass\n"
+    )
+    for command in (["deploy"], ["plan", "--sql"], ["run", "fruits", "--", "true"]):
+        done = house.tenants(*command, **environment)
+        assert done.code == 2, done.said
+    done = house.tenants("deploy", **environment)
+    assert words in done.err, done.said
+    assert not (house.temporary / "ran").exists()
+    assert house.place.database.schemas() == ["public"]
+
+
+def test_the_weak_sandbox_has_to_be_asked_for_beside_the_admins_url(database: Database, everybodys_python: str) -> None:
+    for house in _house(database, Way(True, NOBODY, True), everybodys_python, None):
+        if not confine.landlock_abi():
+            pytest.skip("this kernel has no Landlock")
+        _refused(house, "export TENANTS_SANDBOX=weak", TENANTS_SANDBOX="")
+        _refused(house, "has to be strong or weak", TENANTS_SANDBOX="off")
+        said = house.tenants("doctor", TENANTS_SANDBOX="").err + house.tenants("doctor", TENANTS_SANDBOX="").out
+        assert "the sandbox is weak here" in said
+        asked = house.tenants("doctor")
+        assert "weak: not root" in asked.said and "change mode" in asked.said
+
+
+def _without_mounts() -> None:
+    """In a child before it becomes the command: root as it is in a container."""
+    assert confine.LIBC.prctl(confine.PR_CAPBSET_DROP, 21, 0, 0, 0) == 0
+
+
+def test_root_with_a_python_that_nobody_else_reaches_is_told_where_to_put_it(database: Database) -> None:
+    if not ROOT or not any(machine.closed_above(path) for path in machine.python()):
+        pytest.skip("needs root, and a Python of root's own")
+    for house in _house(database, Way(False, None, True), None, _without_mounts):
+        _refused(house, "install Python and this program outside of")
+        assert "can be strong" in house.tenants("doctor").said
+
+
+def test_a_folder_that_other_users_cannot_read_is_named(house: House) -> None:
+    if not house.strong:
+        pytest.skip("the same user reads it")
+    (house.place.migrations / "fruits").chmod(0o700)
+    done = house.tenants("deploy")
+    assert done.code == 2, done.said
+    assert f"chmod -R o+rX {house.place.migrations}/fruits" in done.err
 
 
 def test_a_folder_of_revisions_that_lies_elsewhere_shows_nothing_more(house: House) -> None:

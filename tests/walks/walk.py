@@ -100,7 +100,7 @@ class Walk:
             "GIT_CONFIG_GLOBAL": str(folder / ".gitconfig"),
         }
         (folder / ".gitconfig").write_text("[init]\n\tdefaultBranch = main\n[advice]\n\tdetachedHead = false\n")
-        self.admin = {"DATABASE_URL": database.url}
+        self.admin = {"DATABASE_URL": database.url, "TENANTS_SANDBOX": "weak"}
         self.replacements = {
             "https://<account>.r2.cloudflarestorage.com": bucket.endpoint,
             "https://<location>.your-objectstorage.com": bucket.endpoint,
