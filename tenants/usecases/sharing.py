@@ -131,7 +131,7 @@ def drop_reader(access: Access, name: str, of: Sequence[str] = ()) -> list[str]:
     shared = [] if of else [shared_reader_name(name)]
     if not (dropped := _drop(access, [*own, *shared])):
         raise UsageError(
-            f"there is no reader {name}{f' of {", ".join(of)}' if of else ''}",
+            f"there is no reader {name}" + (f" of {', '.join(of)}" if of else ""),
             next=f"make it: tenants reader {name} --of TENANT,…",
         )
     return dropped
