@@ -1,7 +1,7 @@
-"""Whether rows of a schema were changed between two looks at the server's own counters. Pure: what was read is handed in.
+"""Whether rows of a schema were changed between two looks at the server's own counters. Pure.
 
-PostgreSQL counts per table the rows that sessions wrote, committed or not, and the changes that were committed since the
-last ANALYZE. A migration that fails rolls its own writes back, so the second number is what tells whether another
+PostgreSQL counts per table the rows that sessions wrote, committed or not, and the changes that were committed since
+the last ANALYZE. A migration that fails rolls its own writes back, so the second number is what tells whether another
 transaction has written. The counters do not say who it was: the running app, or a further connection of the migration.
 """
 

@@ -57,8 +57,8 @@ _ADD_RUN: LiteralString = """INSERT INTO tenants.deploys
 
 
 def add(connection: Connection, record: Record) -> None:
-    """A tenant's own URL may meet the catalog of an older program: columns that a catalog from `WITH_COMMANDS` on has are
-    written where there is something for them."""
+    """A tenant's own URL may meet the catalog of an older program: columns that a catalog from `WITH_COMMANDS` on has
+    are written where there is something for them."""
     values = [
         record.tenant,
         record.project,

@@ -26,8 +26,8 @@ def look(access: Access, tenant: str) -> Rows:
 
 
 def since(access: Access, tenant: str, before: Rows, *, rolled_back: bool) -> Verdict:
-    """What has changed since that look. To be called when the sessions of the migration have ended: a session is counted
-    for certain when it is gone. `rolled_back` is that of `tenants.core.rows.compare`."""
+    """What has changed since that look. To be called when the sessions of the migration have ended: a session is
+    counted for certain when it is gone. `rolled_back` is that of `tenants.core.rows.compare`."""
 
     def all_ended() -> bool:
         (state,) = postgres.rows(access.connection, "counting", tenant=tenant)

@@ -109,7 +109,7 @@ def reader(access: Access, name: str, of: Sequence[str], *, rotate: bool = False
             elif postgres.rows(connection, "names_taken", name=role):
                 raise Refused(
                     f"role {role} exists, and no reader in the catalog has it",
-                    next=f'choose another name for the reader, or drop the role: DROP OWNED BY "{role}"; DROP ROLE "{role}"',
+                    next=f'choose another name, or drop the role: DROP OWNED BY "{role}"; DROP ROLE "{role}"',
                 )
             else:
                 login = roles.make_reader(connection, me, tenant, role)
