@@ -393,7 +393,9 @@ def test_a_tenants_function_never_runs_with_the_admins_memberships(managed: Plac
     tables = "SELECT relname FROM pg_class WHERE relnamespace = 'pears'::regnamespace AND relkind = 'r' ORDER BY 1"
     assert database.sql(tables) == [("alembic_version",), ("items",)]
     assert database.sql("SELECT count(*) FROM pears.items") == [(4,)]
-    now = [row for row in database.sql(POWERS) if row[0] not in ("fruits~reader~dash", "pears~reader~dash", "fruits~app")]
+    now = [
+        row for row in database.sql(POWERS) if row[0] not in ("fruits~reader~dash", "pears~reader~dash", "fruits~app")
+    ]
     assert now == powers
     done(managed, "drop", "fruits", "--yes")
     log = database.server.log()[began:]
