@@ -88,17 +88,39 @@ def rotate(name: str, retire: bool, as_json: bool) -> None:
 
 @click.command()
 @click.argument("name")
-@click.option("--of", "of", required=True, metavar="TENANT,…", help="The tenants that it reads.")
+@click.option("--of", "of", metavar="TENANT,…", help="The tenants to read. With --drop, the default is all.")
+@click.option("--rotate", is_flag=True, help="Give logins that exist a new password. Open sessions go on.")
+@click.option("--drop", is_flag=True, help="Drop the reader's logins, and end their sessions.")
 @options.as_json
-def reader(name: str, of: str, as_json: bool) -> None:
-    """Make a read-only login over the tables of several tenants, for a dashboard."""
+def reader(name: str, of: str | None, rotate: bool, drop: bool, as_json: bool) -> None:
+    """Make read-only logins for a person or a dashboard: one for each tenant.
+
+    Each login reads the tables and views of its tenant, and reaches nothing of the other tenants. So one session reads
+    one tenant, and no query joins tables of two: code of a tenant can run in a query that reads it. Run again, the
+    command makes the logins that are missing, and drops the login of an older version that reads several tenants.
+    """
+    tenants = [tenant for tenant in (of or "").split(",") if tenant]
+    if drop and rotate:
+        raise UsageError("--drop and --rotate exclude each other", next=f"tenants reader {name} --drop")
     with options.access("reader") as access:
-        role, url = sharing.reader(access, name, [tenant for tenant in of.split(",") if tenant])
+        if drop:
+            made = sharing.Reader((), tuple(sharing.drop_reader(access, name, tenants)))
+        else:
+            made = sharing.reader(access, name, tenants, rotate=rotate)
     if as_json:
-        render.answer({"reader": name, "login": role, "tenants": of.split(","), "url": url.text})
-    else:
-        render.say(f"DATABASE_URL={url.text}")
-        render.say("This is shown once. It reads tables, not views.", err=True)
+        logins = [
+            {"tenant": one.tenant, "login": one.role, "url": one.url.text if one.url else None} for one in made.logins
+        ]
+        render.answer({"reader": name, "logins": logins, "dropped": made.dropped})
+        return
+    for one in made.logins:
+        render.say(f"{one.tenant}   {f'DATABASE_URL={one.url.text}' if one.url else f'login {one.role} exists'}")
+    for role in made.dropped:
+        render.say(f"{name}   dropped login {role}", err=not drop)
+    if any(one.url for one in made.logins):
+        render.say("Passwords are shown once.", err=True)
+    elif made.logins:
+        render.say(f"For new passwords: tenants reader {name} --of {','.join(tenants)} --rotate", err=True)
 
 
 @click.command()

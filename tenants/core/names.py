@@ -25,6 +25,9 @@ MEMBERS_ROLE = "tenants~members"
 MAX_LENGTH = 40
 """Characters. PostgreSQL cuts identifiers silently at 63 bytes; the longest suffix of ours takes 24."""
 
+NAMEDATALEN = 63
+"""Bytes of an identifier, after which PostgreSQL cuts it."""
+
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?")
 _RESERVED = {
     CATALOG_SCHEMA, EXTENSIONS_SCHEMA, "public", "information_schema",  # schemas
@@ -68,8 +71,28 @@ def app_role_name(tenant: str) -> str:
     return f"{tenant}~app"
 
 
-def reader_name(name: str) -> str:
-    """The name of a login that reads several tenants."""
+def reader_name(tenant: str, name: str) -> str:
+    """The name of the login with which the reader `name` reads `tenant`. It begins as all names of that tenant do:
+    code of the tenant can run in its sessions, and they reach that tenant alone.
+
+    Raises BadName if PostgreSQL would cut it.
+    """
+    login = f"{tenant}~reader~{name}"
+    if (more := len(login) - NAMEDATALEN) > 0:
+        raise BadName(
+            f"reader name {name!r} is too long: the login {login} would have {len(login)} characters of {NAMEDATALEN}",
+            next=f"use a name of at most {len(name) - more} characters for the reader",
+        )
+    return login
+
+
+def is_reader(role: str, name: str) -> bool:
+    """Whether the role is a login of the reader `name`, for any tenant."""
+    return role.partition("~")[2] == f"reader~{name}"
+
+
+def shared_reader_name(name: str) -> str:
+    """The name of a login that reads several tenants in one session. None is made any more."""
     return f"{name}~reader"
 
 

@@ -235,19 +235,29 @@ def add_extension(connection: Connection, tenant: str, name: str) -> bool:
     return connection.execute(query, [tenant, name]).rowcount == 1
 
 
-def add_reader(connection: Connection, role: str, tenants: Sequence[str], verifier: str) -> None:
-    """Of the verifier a digest is kept, to notice when it is changed."""
+def add_reader(connection: Connection, role: str, tenant: str, verifier: str) -> None:
+    """Note the read-only login of the tenant, or its new password. Of the verifier a digest is kept, to notice when it
+    is changed."""
     connection.execute(
         """INSERT INTO tenants.readers (role, tenants, verifier) VALUES (%s, %s, %s)
            ON CONFLICT (role) DO UPDATE SET tenants = excluded.tenants, verifier = excluded.verifier""",
-        [role, list(tenants), hashlib.sha256(verifier.encode()).hexdigest()],
+        [role, [tenant], hashlib.sha256(verifier.encode()).hexdigest()],
     )
 
 
 def readers(connection: Connection) -> dict[str, tuple[str, ...]]:
-    """All readers, and the tenants that each may read."""
-    rows = connection.execute("SELECT role, tenants FROM tenants.readers ORDER BY role")
-    return {role: tuple(tenants) for role, tenants in rows}
+    """The read-only logins, and the tenants that each reads. One that reads several was made by an older version."""
+    query = """SELECT role, tenants FROM tenants.readers JOIN pg_roles ON rolname = role ORDER BY role"""
+    return {role: tuple(tenants) for role, tenants in connection.execute(query)}
+
+
+def readers_of(connection: Connection, tenant: str) -> list[str]:
+    """The read-only logins that reach this tenant alone: they come and go with it."""
+    return [role for role, tenants in readers(connection).items() if tenants == (tenant,)]
+
+
+def remove_readers(connection: Connection, roles: Sequence[str]) -> None:
+    connection.execute("DELETE FROM tenants.readers WHERE role = ANY(%s)", [list(roles)])
 
 
 STAMP = "STAMP"
@@ -318,9 +328,13 @@ def take_bridges_down(connection: Connection) -> int:
 
 
 def remove_tenant(connection: Connection, name: str) -> None:
-    """Forget the tenant and its logins; its deploys and snapshots stay on record."""
+    """Forget the tenant, its logins and its readers; its deploys and snapshots stay on record."""
     connection.execute("DELETE FROM tenants.written WHERE tenant = %s", [name])
     connection.execute("DELETE FROM tenants.tenants WHERE name = %s", [name])
+    connection.execute("DELETE FROM tenants.readers WHERE tenants = ARRAY[%s]", [name])
+    connection.execute(
+        "UPDATE tenants.readers SET tenants = array_remove(tenants, %s) WHERE %s = ANY(tenants)", [name, name]
+    )
 
 
 def add_snapshot(connection: Connection, manifest: Manifest, content: str | None, digest: str, store: str) -> None:

@@ -42,8 +42,11 @@ class Record:
     output: str | None = None
     """The end of what it printed."""
     changed: bool | None = None
-    """Whether definitions or rows were other ones after it."""
+    """Whether definitions or rows were other ones after it, or might have been; None: the revisions tell."""
 
+
+WITH_COMMANDS = 4
+"""The version of the catalog since which records have a command, its output, and whether something has changed."""
 
 _ADD: LiteralString = """INSERT INTO tenants.deploys
     (tenant, project, kind, from_heads, to_heads, applied, git_rev, snapshot, outcome, error, stages, before, aside)
@@ -61,7 +64,8 @@ _ADD_OWN: LiteralString = """SELECT tenants.add_record(
 
 def add(connection: Connection, record: Record) -> None:
     """A tenant has no privilege to insert: it calls a function, which checks and bounds what it says. A tenant's own
-    URL may meet the catalog of an older program, where it inserts: what a command has is written with a command."""
+    URL may meet the catalog of an older program, where it inserts: columns that a catalog from `WITH_COMMANDS` on has
+    are written where there is something for them."""
     values = [
         record.kind,
         list(record.from_heads),
@@ -77,7 +81,7 @@ def add(connection: Connection, record: Record) -> None:
     of_a_command = [record.command, record.output, record.changed]
     if not postgres.may(connection, "INSERT", "tenants.deploys"):
         connection.execute(_ADD_OWN, [*values, *of_a_command])
-    elif record.command is None:
+    elif record.command is None and record.changed is None:
         connection.execute(_ADD, [*whose, *values, *ways_back])
     else:
         connection.execute(_ADD_RUN, [*whose, *values, *ways_back, *of_a_command])
@@ -96,7 +100,7 @@ _LAST: LiteralString = """
 def last(connection: Connection, tenant: str, count: int = 5) -> list[dict[str, Any]]:
     """The newest records of the tenant first; of a command that has ended, not that it was begun."""
     query = _LAST
-    if catalog.version(connection) < 4:  # an own URL can meet the catalog of a program that knew no commands
+    if catalog.version(connection) < WITH_COMMANDS:  # an own URL can meet the catalog of a program that knew no commands
         query = query.replace("command, output", "NULL AS command, NULL AS output")
     return postgres.dict_rows(connection, query, [tenant, count])
 
@@ -116,14 +120,21 @@ class Change:
     aside: str | None
     recorded_at: datetime
 
+    @property
+    def certain(self) -> bool:
+        """Whether it is known to have changed something: not so of a deploy that failed at the revision it began at."""
+        return self.kind != "deploy" or self.from_heads != self.to_heads
 
-def last_change(connection: Connection, tenant: str) -> Change | None:
-    """A deploy that failed is one only if it left the schema at another revision, and a command only if something was
-    another thing after it, or if it was begun and its end is not on record. A tenant writes its records itself: what is
-    none that we write is passed over."""
+
+def last_change(connection: Connection, tenant: str, *, certain: bool = False) -> Change | None:
+    """A deploy that failed is one only if it left the schema at another revision, or if something might have changed
+    all the same: `certain` passes over the latter. A command is one only if something might be another thing after it,
+    or if it was begun and its end is not on record. A tenant writes its records itself: what is none that we write is
+    passed over."""
     query = """SELECT id::text, kind, outcome, from_heads, to_heads, applied, snapshot, before, aside, recorded_at
                FROM tenants.deploys
                WHERE tenant = %s AND coalesce(changed, outcome <> 'failed' OR from_heads <> to_heads)
+                 AND NOT (%s AND kind = 'deploy' AND from_heads = to_heads)
                  AND NOT EXISTS (
                      SELECT FROM tenants.deploys e
                      WHERE (e.tenant, e.kind, e.snapshot) = (deploys.tenant, 'run', deploys.snapshot)
@@ -132,7 +143,7 @@ def last_change(connection: Connection, tenant: str) -> Change | None:
                                          ('undo', 'undone'), ('adopt', 'adopted'), ('drop', 'dropped'),
                                          ('run', 'migrated'), ('run', 'failed'))
                ORDER BY recorded_at DESC LIMIT 1"""
-    for row in postgres.dict_rows(connection, query, [tenant]):
+    for row in postgres.dict_rows(connection, query, [tenant, certain]):
         lists = {name: tuple(row[name]) for name in ("from_heads", "to_heads", "applied")}
         ids = {name: row[name] if is_id(row[name] or "") else None for name in ("snapshot", "before")}
         return Change(**{**row, **lists, **ids})

@@ -5,21 +5,34 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tenants.core.effects import Effects
-from tenants.core.errors import TenantsError
+from tenants.core.errors import Refused, TenantsError
 from tenants.core.events import Event, Stage, Tell
 from tenants.core.manifest import Manifest
 from tenants.core.names import printable, quoted
 from tenants.core.plan import Action, Plan
 from tenants.core.results import DeployOptions, DeployResult
+from tenants.core.rows import Rows
 from tenants.core.settings import DatabaseUrl
 from tenants.core.units import counted, seconds
-from tenants.edges import catalog, postgres, sandbox
+from tenants.edges import catalog, postgres, records, sandbox
 from tenants.edges.projectcode import Ran
-from tenants.usecases import compatibility, fleet, glance, planning, provision, rehearse, revisions, snapshots, tidy
+from tenants.edges.records import Record
+from tenants.usecases import (
+    compatibility,
+    fleet,
+    glance,
+    planning,
+    provision,
+    rehearse,
+    revisions,
+    rowcounts,
+    snapshots,
+    tidy,
+)
 from tenants.usecases.access import Access
 from tenants.usecases.pipeline import Pipeline
 from tenants.usecases.waits import Waits
@@ -105,7 +118,12 @@ class _Deploy(Pipeline):
     stages: dict[str, float] = field(default_factory=dict)
     stage: Stage = "lock"
     before: str = ""
-    """A digest of all definitions in the schema, as they were before the migration."""
+    """A digest of all definitions in the schema, as they were before project code ran."""
+    rows: Rows | None = None
+    """The counters of its rows then."""
+    changed: bool | None = None
+    """Whether the schema was changed by a deploy that failed, or might have been; None if no project code could reach
+    it."""
     seen: list[Effects] = field(default_factory=list)
     """What the rehearsal has seen."""
 
@@ -124,6 +142,8 @@ class _Deploy(Pipeline):
         if self.result.applied:
             return f"migrated to {self.result.end}"
         at = self.result.end or "nothing yet"
+        if self.stage == "rehearse" and self.access.own:
+            return f"at {at}; whether definitions and rows are unchanged is unknown"
         if self.stage != "migrate":
             return f"untouched, at {at}"
         return (
@@ -156,7 +176,49 @@ class _Deploy(Pipeline):
         return f"untouched, at {self.plan.start or 'nothing yet'}"
 
     def _on_a_copy(self, url: DatabaseUrl, manifest: Manifest | None, timeout: float) -> None:
-        self.seen = rehearse.rehearse(self.access, self.plan, self.folder, url, manifest, self.tell, timeout=timeout)
+        if not self.access.own:  # the role of the copy has no way into the live schema
+            self.seen = rehearse.rehearse(
+                self.access, self.plan, self.folder, url, manifest, self.tell, timeout=timeout
+            )
+            return
+        self._look_before()  # the app's own code sees the app's DATABASE_URL
+        try:
+            self.seen = rehearse.rehearse(
+                self.access, self.plan, self.folder, url, manifest, self.tell, timeout=timeout
+            )
+        except Refused:
+            raise
+        except TenantsError as error:
+            error.data = self._what_is_left()
+            raise
+
+    def _look_before(self) -> None:
+        self.before, self.rows = self._fingerprint(), rowcounts.look(self.access, self.plan.tenant)
+
+    def _what_is_left(self) -> str:
+        """What has become of the schema, in words. "Untouched" is said where both looks say so: the digest of all
+        definitions, and the counters of its rows. To be called when no session of the migration is open any more."""
+        assert self.rows
+        where, name = self.plan.start or "nothing yet", self.plan.tenant
+        definitions = self._fingerprint() != self.before
+        rows = rowcounts.since(self.access, name, self.rows, rolled_back=True)
+        self.changed = definitions or not rows.same
+        if not self.changed:
+            words = f"untouched, at {where}"
+        elif definitions:
+            words = (
+                f"at {where}, but definitions in its schema have changed: by a revision that committed, or by the app"
+            )
+        else:
+            words = f"at {where}; no definition has changed"
+        if rows.written:
+            some = f"{', '.join(rows.written[:5])}{' …' if len(rows.written) > 5 else ''}"
+            words += f"\nrows were written meanwhile, by the app or by another connection of a revision: {some}"
+        if rows.unknown:
+            words += f"\nwhether rows have changed is unknown: {rows.unknown}"
+        if rows.moved:
+            words += f"\nsequences have moved, which a rollback does not take back: {', '.join(rows.moved[:5])}"
+        return words
 
     def _notice(self, kind: str, text: str) -> None:
         name = self.plan.tenant
@@ -170,7 +232,9 @@ class _Deploy(Pipeline):
             self.tell(Event(name, "migrate", f"{text} applied", live=True))
 
     def _migrate(self, url: DatabaseUrl) -> None:
-        self.before, began = self._fingerprint(), time.monotonic()
+        if self.rows is None:
+            self._look_before()
+        self.changed, began = True, time.monotonic()  # until a look says that it is not
         ran = revisions.upgrade(
             self.access,
             self.plan,
@@ -185,14 +249,14 @@ class _Deploy(Pipeline):
         heads = self.access.heads(self.plan.tenant)
         self.result.end = "+".join(heads) or None
         if heads != (self.plan.target,) or ran.code != 0:
-            raise self._unfinished(ran, heads, changed=self._fingerprint() != self.before)
+            raise self._unfinished(ran, heads)
         self.result.outcome = "migrated"
         self.result.applied = tuple(revision.id for revision in self.plan.pending)
         again = f", after {counted(ran.attempts - 1, 'pause')} for locks" if ran.attempts > 1 else ""
         took = seconds(time.monotonic() - began)
         self.tell(Event(self.plan.tenant, "migrate", f"{counted(len(self.plan.pending), 'revision')} in {took}{again}"))
 
-    def _unfinished(self, ran: Ran, heads: tuple[str, ...], *, changed: bool) -> TenantsError:
+    def _unfinished(self, ran: Ran, heads: tuple[str, ...]) -> TenantsError:
         """What a migration that did not get to its head has left: looked up, not taken from its word."""
         error = revisions.failure(ran, seconds=self.options.timeout, busy=self._migrating())
         if (
@@ -216,17 +280,13 @@ class _Deploy(Pipeline):
         elif ran.stays or moved:
             kept = "".join(f"\nstays: {statement}" for statement in ran.stays)
             error.data = f"at {where}; what ran in an autocommit_block stays, and what was committed before it{kept}"
-        elif changed:
-            error.data = (
-                f"at {where}, but definitions in its schema have changed: by a revision that committed, or by the app"
-            )
         else:
-            error.data = f"untouched, at {where}"
+            error.data = self._what_is_left()
         for row in postgres.rows(self.access.connection, "invalid_indexes", schema=quoted(self.plan.tenant)):
             error.data += (
                 f"\nindex {printable(row['name'])} is unfinished, and no query uses it: the next push drops it"
             )
-        if (moved or changed) and self.result.snapshot:
+        if self.changed and self.result.snapshot:
             error.data += f"\nas it was before: tenants restore {self.plan.tenant} {self.result.snapshot}"
         return error
 
@@ -243,6 +303,12 @@ class _Deploy(Pipeline):
     def _migrating(self) -> bool:
         key = postgres.lock_key(f"migrates {self.plan.tenant}")
         return bool(postgres.rows(self.access.connection, "lock_holder", key=key))
+
+    def _as_record(self, failure: BaseException | None) -> Record:
+        record = super()._as_record(failure)
+        if failure is None or self.changed is None or catalog.version(self.access.connection) < records.WITH_COMMANDS:
+            return record
+        return replace(record, changed=self.changed)
 
     def _arrived(self) -> str:
         return f"{self.plan.target} in schema {self.plan.tenant}"

@@ -182,7 +182,8 @@ def drop(access: Access, name: str, tell: Tell, *, no_snapshot: bool = False, wa
     entry = access.entry(name)
     catalog.ensure(access.connection)
     with locks.tenant_lock(access, name, "drop", tell, wait) as lock:
-        logins = catalog.entries_with_logins(access.connection)[name].logins
+        logins = [*catalog.entries_with_logins(access.connection)[name].logins]
+        logins += catalog.readers_of(access.connection, name)
         # what is written from now on would be in no snapshot
         roles.shut_out(access.connection, access.me, [name, app_role_name(name), *logins])
         try:
@@ -214,7 +215,7 @@ def _drop(access: Access, entry: Entry, lock: locks.Lock, tell: Tell, *, no_snap
     roles.clear_visitors(connection, access.me, name, access.settings.database, everybody=True)
     room.remove(access, name)
     readers = [role for role, tenants in catalog.readers(connection).items() if name in tenants]
-    postgres.end_sessions(connection, readers)  # a table that one of them holds cannot be dropped
+    postgres.end_sessions(connection, readers)  # a table that a session holds cannot be dropped
     _empty(access, entry, tell, snapshot)
     _remove(access, entry, Record(name, entry.project, "drop", [], [], [], "dropped", {}, snapshot=snapshot))
     return snapshot
@@ -243,7 +244,8 @@ def _remove(access: Access, entry: Entry, record: Record) -> None:
     connection, me = access.connection, access.me
     logins = list(catalog.entries_with_logins(connection)[entry.name].logins)
     app = app_role_name(entry.name)
-    own = [*logins, entry.name, *([app] if postgres.rows(connection, "names_taken", name=app) else [])]
+    readers = catalog.readers_of(connection, entry.name)
+    own = [*logins, *readers, entry.name, *([app] if postgres.rows(connection, "names_taken", name=app) else [])]
     asides = _asides(access, entry)
 
     def go() -> None:

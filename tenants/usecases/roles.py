@@ -74,16 +74,19 @@ def make_login(connection: Connection, me: Identity, tenant: str, kind: str = "o
     return login
 
 
-def make_reader(connection: Connection, me: Identity, role: str, tenants: Sequence[str]) -> tuple[Login, str]:
-    """Make a login that may change nothing; what it may read, the audit's rules grant. Returns its verifier as well."""
-    login, verifier = _create(connection, me, role, connections=10)
-    names = {"role": role, "database": me.database}
-    path = postgres.comma(*tenants)
-    run(connection, "ALTER ROLE {role} IN DATABASE {database} SET search_path = {path}", **names, path=path)
-    run(connection, "ALTER ROLE {role} IN DATABASE {database} SET default_transaction_read_only = on", **names)
-    run(connection, "ALTER ROLE {role} IN DATABASE {database} SET statement_timeout = '5min'", **names)
-    run_again(connection, "GRANT CONNECT ON DATABASE {database} TO {role}", **names)
-    return login, verifier
+def make_reader(connection: Connection, me: Identity, tenant: str, role: str) -> Login:
+    """Make a login that reads the tenant and is a member of no role. The audit's rules of kind `repair` grant what it
+    reads, and set its search_path and limits. To be called within `roles_locked`."""
+    login, verifier = _create(connection, me, role)
+    catalog.add_reader(connection, role, tenant, verifier)
+    return login
+
+
+def renew_reader(connection: Connection, tenant: str, role: str) -> Login:
+    """Give the read-only login a new password; its sessions go on. To be called within `roles_locked`."""
+    login, verifier = _renew(connection, role)
+    catalog.add_reader(connection, role, tenant, verifier)
+    return login
 
 
 def make_lasting(connection: Connection, me: Identity, role: str) -> Login:
@@ -92,10 +95,15 @@ def make_lasting(connection: Connection, me: Identity, role: str) -> Login:
 
 
 def new_password(connection: Connection, role: str) -> Login:
+    return _renew(connection, role)[0]
+
+
+def _renew(connection: Connection, role: str) -> tuple[Login, str]:
+    """Give the login a new password. Returns it, and what the server keeps instead of it."""
     login = Login(role, secrets.token_urlsafe(24))
     verifier = postgres.scram_verifier(connection, role, login.password)
     run(connection, "ALTER ROLE {role} PASSWORD {verifier}", role=role, verifier=literal(verifier))
-    return login
+    return login, verifier
 
 
 def make_short_lived(connection: Connection, me: Identity, role: str, *, quick: bool = False) -> Login:

@@ -18,15 +18,16 @@ from tenants.core import confinement, results
 from tenants.core.errors import CommandFailed, Refused, SnapshotError, StateError, TenantsError
 from tenants.core.events import Event, Stage, Tell
 from tenants.core.manifest import Manifest
-from tenants.core.names import check_name, printable, quoted
+from tenants.core.names import check_name, printable
 from tenants.core.plan import Action, Plan
+from tenants.core.rows import Rows
 from tenants.core.settings import DatabaseUrl
 from tenants.core.units import seconds
 from tenants.edges import catalog, command, postgres, records, sandbox
 from tenants.edges.command import Ended, Lines
 from tenants.edges.records import Record
 from tenants.edges.sql import catalog_steps
-from tenants.usecases import inventory, rehearse, revisions, roles, surroundings
+from tenants.usecases import inventory, rehearse, revisions, roles, rowcounts, surroundings
 from tenants.usecases.access import Access
 from tenants.usecases.pipeline import Pipeline
 from tenants.usecases.waits import Waits
@@ -67,11 +68,12 @@ class Result(results.Result):
     definitions: bool | None = None
     """Whether those of the schema have changed; None where nobody could look."""
     rows: tuple[str, ...] | None = None
-    """Tables and sequences that were written meanwhile, by the command or by the app."""
+    """Tables and sequences that were written meanwhile, by the command or by the app; None where it is unknown."""
 
     @property
     def changed(self) -> bool | None:
-        return None if self.definitions is None else self.definitions or bool(self.rows)
+        """Whether anything has changed, or might have; None where nobody could look."""
+        return None if self.definitions is None else self.definitions or self.rows is None or bool(self.rows)
 
 
 def run(
@@ -178,6 +180,8 @@ class _Run(Pipeline):
     stage: Stage = "lock"
     gone: bool = False
     """Whether the schema is."""
+    unknown: str = ""
+    """Why it is unknown whether rows have changed, in words."""
 
     @property
     def called(self) -> str:
@@ -257,7 +261,7 @@ class _Run(Pipeline):
         access, name, began = self.access, self.plan.tenant, time.monotonic()
         if not access.own:
             roles.settle(access.connection, url.user, url.database, name, self.options.lock_seconds)
-        before, sessions = (self._fingerprint(), self._writes()), self._transactions()
+        before, sessions = (self._fingerprint(), rowcounts.look(access, name)), self._transactions()
         if (
             self.result.snapshot
         ):  # should we be killed, undo finds it; the record of its end, with this snapshot, follows
@@ -293,19 +297,16 @@ class _Run(Pipeline):
     def _transactions(self) -> set[tuple[int, str | None]]:
         return {(row["pid"], row["transaction"]) for row in postgres.rows(self.access.connection, "transactions")}
 
-    def _writes(self) -> dict[str, str]:
-        found = postgres.rows(self.access.connection, "writes", schema=quoted(self.plan.tenant))
-        return {row["name"]: row["count"] for row in found}
-
-    def _judge(self, fingerprint: str, writes: Mapping[str, str]) -> None:
+    def _judge(self, fingerprint: str, before: Rows) -> None:
         seen = self.access.observe([self.access.entry(self.plan.tenant)])[0]
         self.result.end = "+".join(seen.current) or None
         self.gone = not seen.exists
         if self.gone:
             self.result.definitions, self.result.rows = True, ()
             return
-        now = self._writes()
-        self.result.rows = tuple(sorted(printable(name) for name in now if now[name] != writes.get(name, now[name])))
+        rows = rowcounts.since(self.access, self.plan.tenant, before, rolled_back=False)
+        written = tuple(sorted({*rows.written, *rows.moved}))
+        self.unknown, self.result.rows = rows.unknown, written or (None if rows.unknown else ())
         self.result.definitions = self._fingerprint() != fingerprint
 
     def _failed(self, fault: str) -> TenantsError:
@@ -327,6 +328,8 @@ class _Run(Pipeline):
             return f"definitions in schema {name} have changed{f', and rows: {meanwhile}' if rows else ''}"
         if rows:
             return f"no definition has changed; rows were written: {meanwhile}"
+        if self.unknown:
+            return f"no definition has changed; whether rows have is unknown: {self.unknown}"
         return "nothing has changed: no definition, and no row"
 
     def _way_back(self) -> str:

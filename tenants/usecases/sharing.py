@@ -1,11 +1,13 @@
-"""What tenants share on purpose: extensions, and readers over several of them."""
+"""What tenants share on purpose: extensions, and read-only logins."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from tenants.core.errors import Refused, UsageError
-from tenants.core.names import EXTENSIONS_SCHEMA, check_name, reader_name
+from tenants.core.names import EXTENSIONS_SCHEMA, check_name, is_reader, reader_name, shared_reader_name
 from tenants.core.settings import DatabaseUrl
 from tenants.edges import catalog, postgres
 from tenants.edges.postgres import run
@@ -63,25 +65,81 @@ def extension(access: Access, name: str, wanted: str, *, asked: bool = True) -> 
     return new or found[0]["schema"] is None
 
 
-def reader(access: Access, name: str, of: Sequence[str]) -> tuple[str, DatabaseUrl]:
-    """Make a login that reads the tables of several tenants and changes nothing. Returns its name and URL.
+@dataclass(frozen=True)
+class ReaderLogin:
+    """The login with which a reader reads one tenant."""
 
-    It reads tables alone: a view runs its tenant's functions as whoever looks, and would let one tenant read another
-    through the reader.
+    tenant: str
+    role: str
+    url: DatabaseUrl | None
+    """With the password, which is shown once; None if the login was there and keeps its password."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What `reader` did."""
+
+    logins: tuple[ReaderLogin, ...]
+    dropped: tuple[str, ...]
+    """The login of an older version that read several tenants in one session, if the reader had one."""
+
+
+def reader(access: Access, name: str, of: Sequence[str], *, rotate: bool = False) -> Reader:
+    """Make a login for each tenant that reads that tenant and changes nothing. Idempotent: a login that is there keeps
+    its password, unless `rotate` gives it a new one. A login of an older version that reads several tenants is dropped.
+
+    One session reaches one tenant. A query runs code of the tenant that it reads: operators, casts, functions of views,
+    policies, expressions of indexes. No grant prevents that, since the tenant changes its schema whenever it likes. So
+    nothing that such code could take is in reach of the session.
     """
     access.require_admin(f"tenants reader {name} --of {','.join(of)}")
+    check_name(name, "reader")
+    if not of:
+        raise UsageError("--of names no tenant", next=f"tenants reader {name} --of TENANT,…")
+    wanted = {tenant: reader_name(access.entry(tenant).name, name) for tenant in of}
+    catalog.ensure(access.connection)
+    connection, me, url = access.connection, access.me, access.settings.database
+    logins = []
+    with postgres.roles_locked(connection):
+        known = catalog.readers(connection)
+        for tenant, role in wanted.items():
+            login = None
+            if role in known:
+                login = roles.renew_reader(connection, tenant, role) if rotate else None
+            elif postgres.rows(connection, "names_taken", name=role):
+                raise Refused(
+                    f"role {role} exists, and no reader in the catalog has it",
+                    next=f'choose another name, or drop the role: DROP OWNED BY "{role}"; DROP ROLE "{role}"',
+                )
+            else:
+                login = roles.make_reader(connection, me, tenant, role)
+            logins.append(ReaderLogin(tenant, role, url.as_login(role, login.password) if login else None))
+        audit.repair(connection, me, set(wanted))
+    return Reader(tuple(logins), tuple(_drop(access, [shared_reader_name(name)])))
+
+
+def drop_reader(access: Access, name: str, of: Sequence[str] = ()) -> list[str]:
+    """Drop the reader's logins of the tenants named, or all of its logins, and end their sessions. Returns the logins.
+    Raises UsageError if there are none."""
+    access.require_admin(f"tenants reader {name} --drop")
     check_name(name, "reader")
     for tenant in of:
         access.entry(tenant)
     catalog.ensure(access.connection)
-    connection, me = access.connection, access.me
-    role = reader_name(name)
-    if postgres.rows(connection, "names_taken", name=role):
-        raise Refused(
-            f"there is a reader {name} already", next=f'drop it first: DROP OWNED BY "{role}"; DROP ROLE "{role}"'
+    known = catalog.readers(access.connection)
+    own = [role for role, read in known.items() if is_reader(role, name) and (not of or read[0] in of)]
+    shared = [] if of else [shared_reader_name(name)]
+    if not (dropped := _drop(access, [*own, *shared])):
+        raise UsageError(
+            f"there is no reader {name}" + (f" of {', '.join(of)}" if of else ""),
+            next=f"make it: tenants reader {name} --of TENANT,…",
         )
-    with postgres.roles_locked(connection):
-        login, verifier = roles.make_reader(connection, me, role, of)
-        catalog.add_reader(connection, role, of, verifier)
-        audit.repair(connection, me, set(of))
-    return role, access.settings.database.as_login(login.role, login.password)
+    return dropped
+
+
+def _drop(access: Access, names: Sequence[str]) -> list[str]:
+    found = [role for role in catalog.readers(access.connection) if role in names]
+    if found:
+        forget = partial(catalog.remove_readers, access.connection, found)
+        roles.remove_roles(access.connection, access.me, access.settings.database, found, None, besides=forget)
+    return found

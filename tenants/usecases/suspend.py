@@ -25,7 +25,7 @@ def suspend(access: Access, name: str, tell: Tell) -> bool:
     access.entry(name)
     catalog.ensure(access.connection)
     connection = access.connection
-    logins = catalog.entries_with_logins(connection)[name].logins
+    logins = [*catalog.entries_with_logins(connection)[name].logins, *catalog.readers_of(connection, name)]
     prefixes = (deploy_role_prefix(name), visitor_role_prefix(name))
     at_work = [row["role"] for prefix in prefixes for row in postgres.rows(connection, "roles_of", prefix=prefix)]
     ended, prepared = roles.shut_out(connection, access.me, [name, app_role_name(name), *logins, *at_work])

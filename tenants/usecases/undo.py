@@ -49,7 +49,8 @@ class Way:
     lost: tuple[str, ...]
     """What is there now and would not be any more, table by table."""
     told: tuple[str, ...] = ()
-    """Who goes on with the tables that are there now, and whose sessions must connect anew."""
+    """What else to know: who goes on with the tables that are there now, whose sessions must connect anew, and
+    what might be meant instead."""
 
     def __str__(self) -> str:
         by = {
@@ -79,7 +80,7 @@ def look(
     access.entry(name)
     catalog.ensure(access.connection)
     with locks.tenant_lock(access, name, "undo", tell, wait), access.acting_as(name) as url:
-        change = _change(access, name)
+        change = _change(access, name, certain=by == "downgrade")
         heads = access.observe([access.entry(name)])[0].current
         if heads != tuple(sorted(change.to_heads)) and by != "snapshot":
             raise Refused(
@@ -113,7 +114,7 @@ def undo(access: Access, way: Way, tell: Tell, *, timeout: float, wait: float = 
     name, began = way.tenant, time.monotonic()
     entry = access.entry(name)
     with locks.tenant_lock(access, name, "undo", tell, wait) as lock:
-        if _change(access, name).id != way.change.id:
+        if _change(access, name, certain=way.how == "downgrade").id != way.change.id:
             raise Refused(f"{name} was changed meanwhile", data="not touched by this", next=f"tenants undo {name}")
         if way.how == "snapshot":
             store = require_store(access.settings)
@@ -160,9 +161,9 @@ def undo(access: Access, way: Way, tell: Tell, *, timeout: float, wait: float = 
     return Undone(name, way.how, "+".join(heads) or None, before, round(took, 3))
 
 
-def _change(access: Access, name: str) -> Change:
-    """The last change. Raises Refused if it is none that can be undone."""
-    change = records.last_change(access.connection, name)
+def _change(access: Access, name: str, *, certain: bool) -> Change:
+    """The last change, or the last that is `certain`. Raises Refused if it is none that can be undone."""
+    change = records.last_change(access.connection, name, certain=certain)
     if change is None or change.outcome == "dropped":
         raise Refused(f"nothing has been done to {name} that could be undone", next=f"tenants snapshots {name}")
     if change.kind == "undo":
@@ -177,11 +178,13 @@ def _change(access: Access, name: str) -> Change:
 
 
 def _by_snapshot(access: Access, name: str, url: DatabaseUrl, change: Change, snapshot: str | None, why: str) -> Way:
+    before_it = f"tenants undo {name} --by downgrade"
     if snapshot is None:
         because = f", and there is no downgrade: {why}" if why else ""
         raise Refused(
             f"there is no snapshot from before the last {change.kind} of {name}{because}",
-            next=f"tenants snapshots {name} shows those that there are",
+            next=f"tenants snapshots {name} shows those that there are"
+            + ("" if change.certain else f"   (to undo the deploy before it: {before_it})"),
         )
     try:
         inventory.find(access, require_store(access.settings), name, snapshot)
@@ -190,7 +193,12 @@ def _by_snapshot(access: Access, name: str, url: DatabaseUrl, change: Change, sn
         error.data = "untouched"
         error.next = f"with the TENANTS_STORE, and its keys, of the app that deployed {name}: tenants undo {name}"
         raise
-    return Way(name, change, "snapshot", change.from_heads, snapshot, why, _lost(access, name, url, snapshot))
+    told = (
+        ()
+        if change.certain
+        else (f"that deploy failed, and rows might have changed. The deploy before it: {before_it}",)
+    )
+    return Way(name, change, "snapshot", change.from_heads, snapshot, why, _lost(access, name, url, snapshot), told)
 
 
 def _lost(access: Access, name: str, url: DatabaseUrl, snapshot: str | None) -> tuple[str, ...]:

@@ -53,11 +53,17 @@ SHARED = {
     "app-grants": 'REVOKE UPDATE ON fruits.items FROM "fruits~app"; REVOKE USAGE ON SCHEMA fruits FROM "fruits~app"',
     "app-defaults": 'ALTER DEFAULT PRIVILEGES FOR ROLE fruits IN SCHEMA fruits REVOKE ALL ON TABLES FROM "fruits~app"',
     "app-too-much": 'GRANT UPDATE (version_num) ON fruits.alembic_version TO "fruits~app"',
-    "reader-grants": 'REVOKE SELECT ON bananas.items FROM "dash~reader"',
-    "reader-views": "CREATE VIEW fruits.v AS SELECT 1 AS one; ALTER VIEW fruits.v OWNER TO fruits;"
-    ' GRANT SELECT (one) ON fruits.v TO "dash~reader"',
+    "reader-grants": 'REVOKE SELECT ON bananas.items FROM "bananas~reader~dash"',
+    "reader-writes": 'ALTER ROLE "fruits~reader~dash" IN DATABASE "db.main" RESET default_transaction_read_only',
+    "login-search-path": 'ALTER ROLE "fruits~reader~dash" IN DATABASE "db.main" SET search_path = bananas',
+    "login-limits": 'ALTER ROLE "fruits~reader~dash" IN DATABASE "db.main" SET statement_timeout = 0',
+    "login-other-settings": 'ALTER ROLE "fruits~reader~dash" IN DATABASE "db.main" SET role = fruits',
+    "member-of-other": 'GRANT fruits TO "fruits~reader~dash"',
 }
 """The same where fruits has an app role, and a reader reads both tenants."""
+
+BOTH = """CREATE ROLE "both~reader" LOGIN; INSERT INTO tenants.readers VALUES ('both~reader', '{bananas,fruits}')"""
+"""A read-only login that reads two tenants, as an older version made it."""
 
 TOLD = {
     "login-password": ON_LOGIN + "PASSWORD ''x''', login)",
@@ -79,6 +85,7 @@ TOLD = {
     "extension-inside": "CREATE EXTENSION citext SCHEMA fruits",
     "force-rls": "ALTER TABLE fruits.items FORCE ROW LEVEL SECURITY",
     "unlogged": "CREATE UNLOGGED TABLE fruits.u (id int); ALTER TABLE fruits.u OWNER TO fruits",
+    "reader-shared": BOTH.replace("'", "''").join(("EXECUTE '", "'")),
     "no-snapshot": "UPDATE tenants.snapshots SET created_at = '2020-01-01'",
 }
 """The same for what a person has to look at first."""
@@ -135,6 +142,15 @@ def test_what_an_app_role_and_a_reader_have_too_much_or_too_little_is_found_and_
         assert done.code == 0 and rule in {finding["rule"] for finding in done.json["mended"]}, done.said
 
 
+def test_a_view_that_a_login_over_several_tenants_reads_is_closed(two: Place) -> None:
+    do(two, BOTH)
+    assert two.tenants("apply").code == 0
+    view = "CREATE VIEW fruits.v AS SELECT 1 AS one; ALTER VIEW fruits.v OWNER TO fruits;"
+    do(two, view + ' GRANT SELECT (one) ON fruits.v TO "both~reader"')
+    assert "reader-views" in rules_found(two)
+    assert "reader-views" in {f["rule"] for f in two.tenants("audit", "--fix", "--json").json["mended"]}
+
+
 STRANGERS_DEFAULTS = """
     ALTER DEFAULT PRIVILEGES FOR ROLE fruits GRANT SELECT ON TABLES TO bananas;
     ALTER DEFAULT PRIVILEGES FOR ROLE fruits GRANT USAGE ON SCHEMAS TO PUBLIC;
@@ -148,7 +164,7 @@ OWN_DEFAULTS = """
     ALTER DEFAULT PRIVILEGES FOR ROLE bananas REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
     ALTER DEFAULT PRIVILEGES FOR ROLE bananas REVOKE INSERT ON TABLES FROM bananas;
     ALTER DEFAULT PRIVILEGES FOR ROLE bananas IN SCHEMA bananas GRANT EXECUTE ON FUNCTIONS TO PUBLIC;
-    ALTER DEFAULT PRIVILEGES FOR ROLE bananas IN SCHEMA bananas GRANT SELECT ON TABLES TO "dash~reader"
+    ALTER DEFAULT PRIVILEGES FOR ROLE bananas IN SCHEMA bananas GRANT SELECT ON TABLES TO "bananas~reader~dash"
 """
 
 
@@ -302,6 +318,7 @@ def test_every_rule_has_a_test() -> None:
     elsewhere |= {"bridge"}  # test_adopt.py
     elsewhere |= {"scratch", "no-proof"}  # test_drills.py, test_status.py
     elsewhere |= {"lock-crosses", "many-locks", "notifications"}  # attacks/
+    own |= {"reader-views"}
     assert {rule.id for rule in audit.rules()} == {*MENDED, *SHARED, *TOLD, *own, *elsewhere}
     assert len(audit.rules()) >= 25
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from attacks.revisions import ANOTHER, ENDS, ESCAPES, OWN, STOPPED
+from attacks.revisions import ANOTHER, ENDS, ESCAPES, OWN, ROWS, STOPPED
 from support import Done, Place
 
 pytestmark = pytest.mark.own_process
@@ -149,6 +149,65 @@ def test_what_a_revision_commits_on_its_own_is_told_with_the_way_back(orchard: O
     back = orchard.place.tenants("restore", "fruits", snapshot)
     assert back.code == 0, back.said
     assert orchard.place.database.dump("fruits") == orchard.before["fruits"]
+
+
+@pytest.mark.parametrize("body", ROWS.values(), ids=list(ROWS))
+def test_rows_that_a_revision_changes_on_its_own_are_not_called_untouched_and_undo_brings_them_back(
+    orchard: Orchard, body: str
+) -> None:
+    done = orchard.attack(body)
+    orchard.nothing_gained(done)
+    assert done.code == 6, done.said
+    assert "untouched" not in done.err and "rows were written meanwhile" in done.err and "items" in done.err
+    back = orchard.place.tenants("undo", "fruits", "--yes")
+    assert back.code == 0 and "rows might have changed" in back.err, back.said
+    assert orchard.place.database.dump("fruits") == orchard.before["fruits"]
+
+
+def test_rows_that_an_apps_own_revision_changes_on_its_own_are_not_called_untouched(orchard: Orchard) -> None:
+    url = orchard.place.url_of("fruits")
+    body = """
+        import os, psycopg
+        with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as other:
+            other.execute("DELETE FROM items")
+        raise RuntimeError("after the fact")
+    """
+    orchard.place.revision("fruits", "0002", body, "0001")
+    done = orchard.place.tenants("deploy", DATABASE_URL=url)
+    assert done.code == 6 and "untouched" not in done.err, done.said
+    assert orchard.place.tenants("undo", "fruits", "--yes").code == 0
+    assert orchard.place.database.sql("SELECT count(*) FROM fruits.items") == [(4,)]
+
+
+def test_what_a_revision_itself_has_written_and_rolled_back_leaves_rows_untouched(orchard: Orchard) -> None:
+    done = orchard.attack("""
+        op.execute("DELETE FROM items")
+        op.execute("INSERT INTO items VALUES ('kiwi')")
+        raise RuntimeError("rolled back")
+    """)
+    orchard.untouched(done)
+
+
+def test_what_the_app_writes_meanwhile_is_named_and_the_deploy_before_can_still_be_undone(orchard: Orchard) -> None:
+    place = orchard.place
+    place.colour()
+    place.deployed()
+    app = place.url_of("fruits")
+    body = f"""
+        import psycopg
+        with psycopg.connect({app!r}, autocommit=True) as app:  # stands for the app, at that moment
+            app.execute("INSERT INTO items VALUES ('kiwi')")
+        raise RuntimeError("fails")
+    """
+    place.revision("fruits", "0003", body, "0002")
+    done = place.tenants("deploy")
+    assert done.code == 6, done.said
+    assert "by the app or by another connection of a revision: items" in done.err and "untouched" not in done.err
+    way = place.tenants("undo", "fruits", "--dry-run", "--json")
+    assert way.json["by"] == "snapshot" and way.json["to"] == "0002", way.said
+    (place.migrations / "fruits" / "0003_step.py").unlink()
+    back = place.tenants("undo", "fruits", "--by", "snapshot", "--yes")
+    assert back.code == 0, back.said
 
 
 BECOMING = ("SELECT 1", "RESET ROLE", "SET ROLE NONE", "SET SESSION AUTHORIZATION DEFAULT", "DISCARD ALL")

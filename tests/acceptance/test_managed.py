@@ -116,15 +116,15 @@ def make(place: Place) -> None:
 def test_what_create_leaves_differs_from_a_superusers_only_where_it_has_to(managed: Place) -> None:
     make(managed)
     theirs = picture(managed)
-    for role in ("fruits", "fruits~app", "dash~reader", "tenants~members"):  # the way that the admin itself has
+    for role in ("fruits", "fruits~app", "fruits~reader~dash", "tenants~members"):  # the way that the admin itself has
         assert any(f"{role}'" in row.split(", ")[0].replace('"', "") for row in theirs["members"] if "ADMIN" in row), (
             role
         )
     done(managed, "drop", "fruits", "--yes", "--no-snapshot")
     managed.database.sql(f"""
         ALTER DATABASE "{NAME}" OWNER TO postgres; DROP SCHEMA tenants, extensions CASCADE;
-        DROP OWNED BY "dash~reader", "tenants~members", boss CASCADE;
-        DROP ROLE "dash~reader", "tenants~members", boss; GRANT CONNECT, TEMPORARY ON DATABASE "{NAME}" TO PUBLIC;
+        DROP OWNED BY "tenants~members", boss CASCADE;
+        DROP ROLE "tenants~members", boss; GRANT CONNECT, TEMPORARY ON DATABASE "{NAME}" TO PUBLIC;
         GRANT USAGE ON SCHEMA public TO PUBLIC
     """)
     managed.environment["DATABASE_URL"] = managed.database.url
@@ -132,7 +132,8 @@ def test_what_create_leaves_differs_from_a_superusers_only_where_it_has_to(manag
     superusers = picture(managed)
     less = {what: superusers[what] - theirs[what] for what in PICTURE}
     more = {what: theirs[what] - superusers[what] for what in PICTURE}
-    assert [row.count("temp_file_limit=2GB") for row in less.pop("settings")] == [1]
+    # the login and the read-only login have the limit of their tenant
+    assert [row.count("temp_file_limit=2GB") for row in less.pop("settings")] == [1, 1]
     assert all(row.split(", ")[1] == "'ADMIN'" for row in more.pop("members"))
     assert all("unknown (OID=0)" in row for row in more["databases"]) and len(more.pop("databases")) == 4
     assert {what: rows for what, rows in {**less, **more}.items() if rows} == {}
@@ -172,7 +173,7 @@ def test_every_command_works_for_an_admin_that_is_no_superuser(managed: Place) -
             session.execute("SELECT 1")
     assert refused(managed, old, "SELECT 1") and refused(managed, second, "SELECT 1")
 
-    dash = url(managed, "reader", "dash", "--of", "fruits")
+    dash = done(managed, "reader", "dash", "--of", "fruits", "--json").json["logins"][0]["url"]
     assert database.sql("SELECT count(*) FROM fruits.items", url=dash) == [(5,)]
     assert refused(managed, dash, "SET default_transaction_read_only = off; DELETE FROM fruits.items")
     assert done(managed, "extension", "fruits", "citext", "--json").json["changed"] is True
@@ -202,7 +203,7 @@ def test_every_command_works_for_an_admin_that_is_no_superuser(managed: Place) -
         with pytest.raises(psycopg.OperationalError):
             session.execute("SELECT 1")
     assert database.schemas() == ["public", "tenants"]
-    assert database.roles() == ["boss", "dash~reader", "tenants~members"]
+    assert database.roles() == ["boss", "tenants~members"]
     done(managed, "restore", "fruits", snapshot)
     assert database.dump("fruits") != kept  # a tenant anew: the grants to its former app role are gone with that
     again = url(managed, "login", "fruits")
@@ -393,7 +394,9 @@ def test_a_tenants_function_never_runs_with_the_admins_memberships(managed: Plac
     tables = "SELECT relname FROM pg_class WHERE relnamespace = 'pears'::regnamespace AND relkind = 'r' ORDER BY 1"
     assert database.sql(tables) == [("alembic_version",), ("items",)]
     assert database.sql("SELECT count(*) FROM pears.items") == [(4,)]
-    now = [row for row in database.sql(POWERS) if row[0] not in ("dash~reader", "fruits~app")]
+    now = [
+        row for row in database.sql(POWERS) if row[0] not in ("fruits~reader~dash", "pears~reader~dash", "fruits~app")
+    ]
     assert now == powers
     done(managed, "drop", "fruits", "--yes")
     log = database.server.log()[began:]

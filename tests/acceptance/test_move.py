@@ -101,4 +101,4 @@ def test_one_that_does_not_get_there_is_served_here_as_before(orchard: Place) ->
 def test_a_tenant_that_others_may_read_comes_along_without_what_it_has_granted_them(orchard: Place) -> None:
     assert orchard.tenants("reader", "dash", "--of", "fruits").code == 0
     done = orchard.tenants("move", "fruits", "--yes")
-    assert done.code == 0 and "dash~reader" in done.err, done.said
+    assert done.code == 0 and "fruits~reader~dash" in done.err, done.said

@@ -300,7 +300,7 @@ def test_a_drop_that_fails_on_the_way_lets_the_app_in_again_and_says_so(place: P
 def test_a_reader_that_holds_a_table_does_not_keep_it(place: Place) -> None:
     place.fruits()
     place.deployed()
-    reader = place.tenants("reader", "dash", "--of", "fruits", "--json").json["url"]
+    reader = place.tenants("reader", "dash", "--of", "fruits", "--json").json["logins"][0]["url"]
     with closing(psycopg.connect(reader)) as holding:
         holding.execute("SELECT * FROM fruits.items")
         done = place.tenants("drop", "fruits", "--yes")

@@ -89,22 +89,111 @@ def test_a_login_is_rotated_without_a_moment_in_which_none_works(place: Place) -
     assert place.tenants("audit").out == "nothing is wrong\n"
 
 
-def test_a_reader_reads_the_tables_of_its_tenants_and_nothing_else(place: Place) -> None:
+def orchard_of_three(place: Place) -> None:
     for name in ("apples", "bananas", "cherries"):
         place.fruits(name)
     place.deployed()
-    url = str(place.tenants("reader", "dash", "--of", "apples,bananas", "--json").json["url"])
-    assert place.database.sql("SELECT count(*) FROM bananas.items", url=url) == [(4,)]
-    later = 'op.execute("CREATE TABLE later ()"); op.execute("CREATE VIEW v AS SELECT * FROM items")'
+
+
+def urls(place: Place, *arguments: str) -> dict[str, str | None]:
+    """What `tenants reader dash …` answers, by tenant."""
+    done = place.tenants("reader", "dash", *arguments, "--json")
+    assert done.code == 0, done.said
+    return {login["tenant"]: login["url"] for login in done.json["logins"]}
+
+
+@pytest.mark.every_server
+def test_a_reader_gets_a_login_for_each_tenant_that_reads_that_tenant_and_changes_nothing(place: Place) -> None:
+    orchard_of_three(place)
+    reads = urls(place, "--of", "apples,bananas")
+    assert set(reads) == {"apples", "bananas"} and reads["apples"] and reads["bananas"]
+    url = reads["bananas"]
+    later = """
+        op.execute("CREATE TYPE mood AS ENUM ('good')")
+        op.execute("CREATE TABLE later (m mood)")
+        op.execute("CREATE VIEW v AS SELECT name FROM items")
+        op.execute("CREATE TABLE hidden AS SELECT 1 AS one UNION SELECT 2")
+        op.execute("ALTER TABLE hidden ENABLE ROW LEVEL SECURITY")
+        op.execute("CREATE POLICY odd ON hidden USING (one = 1)")
+    """
     place.revision("bananas", "0002", later, "0001")
     place.deployed()
-    assert place.database.sql("SELECT count(*) FROM bananas.later", url=url) == [(0,)]
-    for statement in ("SELECT * FROM cherries.items", "SELECT * FROM bananas.v", "DELETE FROM bananas.items"):
+    for table, rows in {"items": 4, "later": 0, "v": 4, "hidden": 1}.items():
+        assert place.database.sql(f"SELECT count(*) FROM {table}", url=url) == [(rows,)], table
+    for statement in ("SELECT * FROM cherries.items", "SELECT * FROM apples.items", "DELETE FROM items"):
         assert refused(place, url, statement), statement
-    assert refused(place, url, "SET default_transaction_read_only = off; DELETE FROM bananas.items")
-    assert place.tenants("reader", "dash", "--of", "apples").code == 2
+    assert refused(place, url, "SET default_transaction_read_only = off; DELETE FROM items")
     assert place.tenants("nightly").code == 0
     assert place.tenants("audit").out == "nothing is wrong\n"
+
+
+def test_a_reader_that_is_there_keeps_its_password_until_it_is_rotated_or_dropped(place: Place) -> None:
+    orchard_of_three(place)
+    (first,) = urls(place, "--of", "apples").values()
+    second = urls(place, "--of", "apples,bananas")
+    assert second["apples"] is None and second["bananas"] and not refused(place, str(first), "TABLE items")
+    (third,) = urls(place, "--of", "apples", "--rotate").values()
+    assert refused(place, str(first), "SELECT 1") and not refused(place, str(third), "TABLE items")
+    done = place.tenants("reader", "dash", "--drop", "--of", "apples", "--json")
+    assert done.json == {"reader": "dash", "logins": [], "dropped": ["apples~reader~dash"]}, done.said
+    assert refused(place, str(third), "SELECT 1") and not refused(place, str(second["bananas"]), "TABLE items")
+    assert place.tenants("reader", "dash", "--drop").code == 0
+    assert [role for role in place.database.roles() if "reader" in role] == []
+    assert place.tenants("reader", "dash", "--drop").code == 2
+    assert place.tenants("reader", "dash").code == 2
+
+
+def test_a_reader_whose_login_postgresql_would_cut_is_refused(place: Place) -> None:
+    place.tenants("create", "a" * 40)
+    done = place.tenants("reader", "dash-of-the-boss", "--of", "a" * 40)
+    assert done.code == 2 and "64 characters of 63" in done.err and "at most 15 characters" in done.err, done.said
+    assert place.tenants("reader", "dash-of-the-bos", "--of", "a" * 40).code == 0
+
+
+def test_suspend_shuts_readers_out_and_drop_takes_them_along(place: Place) -> None:
+    orchard_of_three(place)
+    reads = urls(place, "--of", "apples,bananas")
+    url = str(reads["apples"])
+    with psycopg.connect(url) as session:
+        assert place.tenants("suspend", "apples").code == 0
+        with pytest.raises(psycopg.OperationalError):
+            session.execute("SELECT 1")
+    assert refused(place, url, "SELECT 1") and not refused(place, str(reads["bananas"]), "TABLE items")
+    assert place.tenants("resume", "apples").code == 0
+    assert place.database.sql("SELECT count(*) FROM items", url=url) == [(4,)]
+    assert place.tenants("restore", "apples", place.snapshot("apples")).code == 0
+    assert place.database.sql("SELECT count(*) FROM items", url=url) == [(4,)]
+    assert place.tenants("drop", "apples", "--yes").code == 0
+    assert refused(place, url, "SELECT 1")
+    assert [role for role in place.database.roles() if "reader" in role] == ["bananas~reader~dash"]
+    assert place.database.sql("SELECT role FROM tenants.readers") == [("bananas~reader~dash",)]
+
+
+def test_a_login_that_reads_several_tenants_goes_on_is_reported_and_is_replaced(place: Place) -> None:
+    """An older version made it: a session of it reaches both tenants."""
+    orchard_of_three(place)
+    place.database.sql("""
+        CREATE ROLE "dash~reader" LOGIN NOINHERIT PASSWORD 'old';
+        GRANT CONNECT ON DATABASE "db.main" TO "dash~reader";
+        ALTER ROLE "dash~reader" IN DATABASE "db.main" SET search_path = apples, bananas;
+        INSERT INTO tenants.readers VALUES ('dash~reader', '{apples,bananas}')
+    """)
+    old = place.database.server.url("db.main", "dash~reader", "old")
+    place.database.sql("SET ROLE bananas; CREATE TABLE bananas.later (); CREATE VIEW bananas.v AS SELECT 1 AS one")
+    assert place.tenants("apply").code == 0
+    assert place.database.sql("SELECT count(*) FROM apples.items, bananas.later", url=old) == [(0,)]
+    assert refused(place, old, "SELECT * FROM bananas.v")
+    found = [f for f in place.tenants("audit", "--json").json["findings"] if f["rule"] == "reader-shared"]
+    assert {(f["severity"], f["tenant"]) for f in found} == {("high", "apples"), ("high", "bananas")}
+    assert all("tenants reader dash --of apples,bananas" in f["object"] for f in found)
+    done = place.tenants("reader", "dash", "--of", "apples,bananas")
+    assert done.code == 0 and "dropped login dash~reader" in done.err, done.said
+    assert refused(place, old, "SELECT 1")
+    assert [role for role in place.database.roles() if "reader" in role] == [
+        "apples~reader~dash",
+        "bananas~reader~dash",
+    ]
+    assert "reader" not in place.tenants("audit").out
 
 
 def test_extensions_lie_where_all_may_use_them_and_none_may_change_them(place: Place) -> None:

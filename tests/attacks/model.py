@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Way = Literal["login", "app", "revision", "sql", "bucket"]
+Way = Literal["login", "app", "revision", "sql", "bucket", "reader"]
 Outcome = Literal["denied", "harmless", "bounded"]
 
 WAYS: dict[Way, str] = {
@@ -13,6 +13,7 @@ WAYS: dict[Way, str] = {
     "app": "the login of the app's own role (`--app-role`): any SQL, in sessions that read and write rows",
     "revision": "Python in a revision, deployed with the admin's URL: any SQL as a deploy role, and any code",
     "sql": "a revision that is nothing but SQL, in the one transaction of its deploy",
+    "reader": "code in the tenant's schema that runs when a read-only login (`tenants reader`) asks a query",
     "bucket": "who may write into the bucket: an app that was given the storage's credentials",
 }
 

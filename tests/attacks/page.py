@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1])]
 
-from attacks import archives, bounded, leaks, revisions, schemas, statements, thefts  # noqa: E402
+from attacks import archives, bounded, leaks, readers, revisions, schemas, statements, thefts  # noqa: E402
 from attacks.model import EVERY, WAYS, Attack, Group  # noqa: E402
 
 PAGE = Path(__file__).parents[2] / "docs" / "security.md"
@@ -17,6 +17,7 @@ GROUPS: tuple[Group, ...] = (
     *revisions.GROUPS,
     *thefts.GROUPS,
     *schemas.GROUPS,
+    *readers.GROUPS,
     *archives.GROUPS,
 )
 

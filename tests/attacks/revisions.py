@@ -75,6 +75,29 @@ ESCAPES = {
     """,
 }
 
+ROWS = {
+    "rows-second-session": ANOTHER
+    + """
+    another().execute("DELETE FROM items")
+    raise RuntimeError("after the fact")
+    """,
+    "rows-analyzed": ANOTHER
+    + """
+    other = another()
+    other.execute("UPDATE items SET name = name || '!'")
+    other.execute("ANALYZE items")
+    raise RuntimeError("after the fact")
+    """,
+    "rows-same-session": """op.execute("ROLLBACK; DELETE FROM items; COMMIT")""",
+    "rows-killed": ANOTHER
+    + """
+    other = another()
+    other.execute("DELETE FROM items WHERE name = 'apple'")
+    os._exit(0)
+    """,
+}
+"""What changes rows alone, so that no definition is another one after it."""
+
 OWN = {
     "password-of-the-owner": (ANOTHER + """    another().execute("ALTER ROLE fruits PASSWORD 'mine'")"""),
     "set-role-none": """
@@ -275,6 +298,10 @@ _TITLES = {
     "empty-the-guard": "Empty the guard's table, and commit",
     "rollback-and-commit-in-one-string": "Roll back and commit in one string",
     "second-session": "Change tables in a session of its own, and fail",
+    "rows-second-session": "Delete all rows in a session of its own, and fail",
+    "rows-analyzed": "Change rows in a session of its own, reset their counter by ANALYZE, and fail",
+    "rows-same-session": "Roll back, delete all rows and commit, in one string",
+    "rows-killed": "Delete a row in a session of its own, and end the process as if all was well",
     "version-by-hand": "Write the revision's number without doing its work",
     "password-of-the-owner": "Give the owner, which never logs in, a password",
     "set-role-none": "Shed the owner's role and take it again",
@@ -329,6 +356,9 @@ GROUPS = (
         (
             *_rows(ENDS, _GUARD),
             *_rows(ESCAPES, "what a tenant commits in its own schema is told, with the way back", "harmless"),
+            *_rows(
+                ROWS, "rows count as untouched where the server's counters show it, and undo is offered", "harmless"
+            ),
         ),
     ),
     Group(

@@ -20,11 +20,11 @@ from pathlib import Path
 import psycopg
 import pytest
 import zstandard
-from attacks import archives, bounded, leaks, statements
+from attacks import archives, bounded, leaks, readers, statements
 from attacks.attempt import Told
 from attacks.model import Attack, Group, Way
 from attacks.revisions import ANOTHER
-from attacks.world import World, world
+from attacks.world import SECRET, World, world
 from support import until
 from throwaway_postgres import Server, throwaway_postgres
 
@@ -278,6 +278,34 @@ def test_what_the_page_says_can_be_seen_can_be_seen(server: Server) -> None:
             theirs.execute("NOTIFY orders, 'a customer of apples'")
             theirs.commit()
             assert [heard.payload for heard in spy.notifies(timeout=30, stop_after=1)] == ["a customer of apples"]
+
+
+@pytest.mark.every_server
+def test_what_runs_in_a_session_of_a_read_only_login_reaches_one_tenant(server: Server) -> None:
+    with world(server) as one:
+        made = one.place.tenants("reader", "boss", "--of", "fruits,apples", "--json")
+        assert made.code == 0, made.said
+        url = {login["tenant"]: str(login["url"]) for login in made.json["logins"]}
+        one.database.sql(readers.PLANTED, url=one.login)
+        wrong = []
+        with psycopg.connect(one.database.url, autocommit=True) as listens:
+            listens.execute("LISTEN loot")
+            for attack in readers.GROUPS[0].attacks:
+                plants, _, reads = attack.code.partition(readers.READS)
+                one.database.sql(plants, url=one.login)
+                assert one.place.tenants("apply", "fruits").code == 0  # what is new can be read
+                list(listens.notifies(timeout=0.2))
+                one.database.sql(reads, url=url["fruits"])
+                heard = [sent.payload for sent in listens.notifies(timeout=5, stop_after=1)]
+                heard += [sent.payload for sent in listens.notifies(timeout=0.1)]
+                if set(heard) != {"fruits~reader~boss denied"}:
+                    wrong.append(f"{attack.id}: {heard}")
+                theirs = f"SELECT count(*) FROM items WHERE name = '{SECRET}' AND upper(name) <> 'x'"
+                assert one.database.sql(theirs, url=url["apples"]) == [(100,)]
+                if heard := [sent.payload for sent in listens.notifies(timeout=0.2)]:
+                    wrong.append(f"{attack.id}, beside a query of the neighbour: {heard}")
+        assert not wrong, "\n".join(wrong)
+        assert refused(url["fruits"], "SELECT name FROM apples.items") == "42501"
 
 
 def forge(one: World, manifest: Path, claims: dict[str, object]) -> None:

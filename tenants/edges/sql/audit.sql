@@ -12,7 +12,7 @@ WITH ours AS (
     SELECT t.name AS tenant, t.name AS role, 'owner' AS kind FROM tenants.tenants t
     UNION ALL SELECT t.name, t.name || '~app', 'app' FROM tenants.tenants t  -- also one that is wanted no more: its logins go on
     UNION ALL SELECT l.tenant, l.role, 'login' FROM tenants.logins l
-    UNION ALL SELECT NULL, r.role, 'reader' FROM tenants.readers r
+    UNION ALL SELECT CASE cardinality(r.tenants) WHEN 1 THEN r.tenants[1] END, r.role, 'reader' FROM tenants.readers r
 ), roles AS (
     SELECT o.tenant, o.kind, r.oid, r.rolname::text AS role, r.rolcanlogin, r.rolsuper, r.rolcreaterole, r.rolcreatedb,
            r.rolbypassrls, r.rolreplication, r.rolinherit, r.rolconnlimit
@@ -23,9 +23,11 @@ WITH ours AS (
     JOIN pg_namespace n ON n.nspname = t.name
     JOIN pg_roles o ON o.rolname = t.name
 ), logins AS (
-    SELECT r.*, l.acts_as, s.setconfig AS settings
+    SELECT r.*, l.acts_as, l.verifier, s.setconfig AS settings
     FROM roles r
-    JOIN (SELECT role, tenant || CASE kind WHEN 'app' THEN '~app' ELSE '' END AS acts_as FROM tenants.logins) l USING (role)
+    JOIN (SELECT role, tenant || CASE kind WHEN 'app' THEN '~app' ELSE '' END AS acts_as, verifier FROM tenants.logins
+          UNION ALL SELECT role, NULL, verifier FROM tenants.readers WHERE cardinality(tenants) = 1  -- acts as itself
+         ) l USING (role)
     LEFT JOIN pg_db_role_setting s
         ON s.setrole = r.oid AND s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
 ), memberships AS (  -- since PostgreSQL 16 each has a grantor, who alone takes it back, and options of its own
@@ -120,7 +122,7 @@ FROM roles WHERE rolcanlogin AND kind IN ('owner', 'app')
 -- name: rule_login_inherits
 -- medium repair: A login has its owner's rights without becoming it: what it makes then belongs to the login.
 SELECT tenant, role AS object, format('ALTER ROLE %I NOINHERIT', role) AS fix
-FROM roles WHERE rolinherit AND kind = 'login'
+FROM roles WHERE rolinherit AND kind IN ('login', 'reader')
 
 -- name: rule_member_of_predefined
 -- critical safe: A role of a tenant is a member of one of PostgreSQL's own, with rights over the whole server.
@@ -170,7 +172,7 @@ WHERE current_setting('is_superuser') = 'off' AND NOT (w.admin AND w.acts)
 SELECT l.tenant, l.role AS object,
        format('ALTER ROLE %I IN DATABASE %I SET role = %I', l.role, current_database(), l.acts_as) AS fix
 FROM logins l
-WHERE NOT coalesce(l.settings @> ARRAY['role=' || l.acts_as], false)
+WHERE l.acts_as IS NOT NULL AND NOT coalesce(l.settings @> ARRAY['role=' || l.acts_as], false)
 
 -- name: rule_login_search_path
 -- high repair: A login's search_path is not its tenant's schema and the extensions: it was changed, or never set.
@@ -193,17 +195,19 @@ WHERE NOT coalesce(l.settings @> ARRAY[w.name || '=' || w.value], false)
 
 -- name: rule_login_connections
 -- medium repair: A login may open more connections than its tenant is to have, and take those of others.
-SELECT l.tenant, l.role AS object, format('ALTER ROLE %I CONNECTION LIMIT %s', l.role, t.connections) AS fix
+SELECT l.tenant, l.role AS object, format('ALTER ROLE %I CONNECTION LIMIT %s', l.role, w.connections) AS fix
 FROM logins l JOIN tenants.tenants t ON t.name = l.tenant
-WHERE l.rolconnlimit <> t.connections
+CROSS JOIN LATERAL (SELECT CASE l.kind WHEN 'reader' THEN least(t.connections, 10) ELSE t.connections END) AS w (connections)
+WHERE l.rolconnlimit <> w.connections
 
 -- name: rule_login_other_settings
 -- low repair: A login has settings that nobody gave it but itself.
 SELECT l.tenant, l.role || ' ' || s.name AS object,
        format('ALTER ROLE %I IN DATABASE %I RESET %I', l.role, current_database(), s.name) AS fix
 FROM logins l CROSS JOIN LATERAL (SELECT split_part(u, '=', 1) AS name FROM unnest(l.settings) u) AS s
-WHERE s.name NOT IN ('role', 'search_path', 'statement_timeout', 'lock_timeout', 'temp_file_limit',
+WHERE s.name NOT IN ('search_path', 'statement_timeout', 'lock_timeout', 'temp_file_limit',
                      'idle_in_transaction_session_timeout')
+  AND s.name <> CASE l.kind WHEN 'reader' THEN 'default_transaction_read_only' ELSE 'role' END
 
 -- name: rule_role_own_settings
 -- medium repair: A role of a tenant has settings for all databases, which nobody gave it but itself.
@@ -235,8 +239,8 @@ WHERE l.rolcanlogin AND t.suspended_at IS NOT NULL
 -- name: rule_login_password
 -- medium ask: A login has another password than the one it was given: it has changed it itself.
 SELECT l.tenant, l.role AS object, NULL::text AS fix
-FROM logins l JOIN tenants.logins k ON k.role = l.role JOIN pg_authid a ON a.oid = l.oid
-WHERE k.verifier IS NOT NULL AND encode(sha256(coalesce(a.rolpassword, '')::bytea), 'hex') <> k.verifier
+FROM logins l JOIN pg_authid a ON a.oid = l.oid
+WHERE l.verifier IS NOT NULL AND encode(sha256(coalesce(a.rolpassword, '')::bytea), 'hex') <> l.verifier
 
 -- name: rule_owner_password
 -- low repair: A role that never logs in has a password, which its tenant has set.
@@ -548,7 +552,7 @@ JOIN roles r ON r.oid = a.usesysid
 JOIN pg_class c ON c.oid = l.relation
 JOIN schemas s ON s.oid = c.relnamespace
 WHERE l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND r.kind <> 'reader' AND s.tenant <> r.tenant
+  AND s.tenant <> r.tenant
 
 -- name: rule_many_locks
 -- high ask: A tenant's session holds a thousand locks or more: the server has room for some ten thousand, for all.
@@ -669,14 +673,34 @@ JOIN roles r ON r.tenant = s.tenant AND r.kind = 'app'
 JOIN pg_class c ON c.relnamespace = s.oid AND c.relname = 'alembic_version'
 WHERE has_table_privilege(r.oid, c.oid, 'DELETE') OR has_any_column_privilege(r.oid, c.oid, 'INSERT, UPDATE')
 
+-- name: rule_reader_shared
+-- high ask: A read-only login reaches several tenants: code of one of them runs in its sessions and reads the others.
+-- The command that is shown makes a login for each tenant, and drops this one.
+SELECT t.name AS tenant,
+       format('%s reads %s. Next: tenants reader %s --of %s', k.role, array_to_string(k.tenants, ', '),
+              regexp_replace(k.role, '~reader$', ''), array_to_string(k.tenants, ',')) AS object,
+       NULL::text AS fix
+FROM tenants.readers k JOIN roles r ON r.role = k.role JOIN tenants.tenants t ON t.name = ANY (k.tenants)
+WHERE cardinality(k.tenants) > 1
+
+-- name: rule_reader_writes
+-- medium repair: Transactions of a read-only login do not begin as read-only.
+SELECT l.tenant, l.role AS object,
+       format('ALTER ROLE %I IN DATABASE %I SET default_transaction_read_only = on', l.role, current_database()) AS fix
+FROM logins l
+WHERE l.kind = 'reader' AND NOT coalesce(l.settings @> ARRAY['default_transaction_read_only=on'], false)
+
 -- name: rule_reader_grants
--- medium repair: A reader may not read everything of a tenant that it is there for.
+-- medium repair: A read-only login cannot read everything of its tenant.
+-- A login that reads several tenants gets plain tables alone: views and policies run code of their tenant.
 SELECT s.tenant, format('%I.%I', s.schema, c.relname) || ' for ' || r.role AS object,
        format('GRANT SELECT ON %I.%I TO %I', s.schema, c.relname, r.role) AS fix
 FROM schemas s
 JOIN tenants.readers k ON s.tenant = ANY (k.tenants)
 JOIN roles r ON r.role = k.role
-JOIN pg_class c ON c.relnamespace = s.oid AND c.relkind IN ('r', 'p', 'm') AND NOT c.relrowsecurity
+JOIN pg_class c ON c.relnamespace = s.oid
+    AND (c.relkind IN ('r', 'p', 'm') AND NOT c.relrowsecurity
+         OR c.relkind IN ('r', 'p', 'm', 'v', 'f') AND cardinality(k.tenants) = 1)
 WHERE NOT has_table_privilege(r.oid, c.oid, 'SELECT')
 UNION ALL
 SELECT s.tenant, s.schema || ' for ' || r.role, format('GRANT USAGE ON SCHEMA %I TO %I', s.schema, r.role)
@@ -684,11 +708,11 @@ FROM schemas s JOIN tenants.readers k ON s.tenant = ANY (k.tenants) JOIN roles r
 WHERE NOT has_schema_privilege(r.oid, s.oid, 'USAGE')
 
 -- name: rule_reader_views
--- high safe: A reader may look through a view, or at a table with policies: they run a tenant's code as the reader.
+-- high safe: A login that reads several tenants reads a view, or a table with policies: they run a tenant's code.
 SELECT s.tenant, format('%I.%I for %s', s.schema, c.relname, r.role) AS object,
        format('REVOKE ALL ON %I.%I FROM %I', s.schema, c.relname, r.role) AS fix
 FROM schemas s
-JOIN tenants.readers k ON s.tenant = ANY (k.tenants)
+JOIN tenants.readers k ON s.tenant = ANY (k.tenants) AND cardinality(k.tenants) > 1
 JOIN roles r ON r.role = k.role
 JOIN pg_class c ON c.relnamespace = s.oid AND (c.relkind IN ('v', 'f') OR c.relrowsecurity)
 WHERE has_any_column_privilege(r.oid, c.oid, 'SELECT')
@@ -697,7 +721,8 @@ WHERE has_any_column_privilege(r.oid, c.oid, 'SELECT')
 -- medium repair: A role of a tenant may not use the schema of extensions, which is in its search_path.
 SELECT r.tenant, r.role AS object, format('GRANT USAGE ON SCHEMA extensions TO %I', r.role) AS fix
 FROM roles r JOIN pg_namespace n ON n.nspname = 'extensions'
-WHERE r.kind IN ('owner', 'app') AND NOT has_schema_privilege(r.oid, n.oid, 'USAGE')
+WHERE (r.kind IN ('owner', 'app') OR r.kind = 'reader' AND r.tenant IS NOT NULL)
+  AND NOT has_schema_privilege(r.oid, n.oid, 'USAGE')
 
 -- name: status
 -- Of each tenant what somebody looks at in the morning. No rule; it has their beginning.

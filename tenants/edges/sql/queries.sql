@@ -127,16 +127,31 @@ WITH held AS MATERIALIZED (
 )
 SELECT md5(string_agg(part, ',' ORDER BY part)) FROM parts;
 
--- name: writes
--- How often rows of each table in a schema were written, as the server counts them, and where each sequence is.
-SELECT c.relname::text AS name,
-       CASE c.relkind
-           WHEN 'S' THEN coalesce(pg_sequence_last_value(c.oid), -1)
-           ELSE pg_stat_get_tuples_inserted(c.oid) + pg_stat_get_tuples_updated(c.oid) + pg_stat_get_tuples_deleted(c.oid)
-       END::text AS count
+-- name: counted
+-- What the server has counted of each table in a schema, and where each sequence is. Found by indexes, as `fingerprint` is.
+SELECT c.relname::text AS name, c.relkind = 'S' AS sequence,
+       CASE c.relkind WHEN 'S' THEN coalesce(pg_sequence_last_value(c.oid), -1) ELSE 0 END AS place,
+       pg_stat_get_tuples_inserted(c.oid) + pg_stat_get_tuples_updated(c.oid) + pg_stat_get_tuples_deleted(c.oid) AS attempted,
+       pg_stat_get_mod_since_analyze(c.oid) AS committed,
+       pg_stat_get_analyze_count(c.oid) + pg_stat_get_autoanalyze_count(c.oid) AS analyzed
 FROM pg_class c
-WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('r', 'm', 'S')
+WHERE c.oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass
+                         AND refclassid = 'pg_namespace'::regclass AND refobjid = to_regnamespace(%(schema)s)))
+  AND c.relkind IN ('r', 'm', 'S')
 ORDER BY 1;
+
+-- name: counting
+-- Whether what the server counts can be relied on: it counts, since when, and which sessions and prepared transactions of
+-- the tenant's roles have not ended, so that what they wrote is not counted yet.
+SELECT current_setting('server_version_num')::int AS version,
+       current_setting('track_counts')::boolean AS counting,
+       (SELECT stats_reset::text FROM pg_stat_database WHERE datname = current_database()) AS since,
+       ARRAY(SELECT 'pid ' || pid FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid()
+               AND (usename = %(tenant)s OR starts_with(usename, %(tenant)s || '~'))
+             UNION ALL SELECT 'prepared ' || gid FROM pg_prepared_xacts
+             WHERE database = current_database() AND (owner = %(tenant)s OR starts_with(owner, %(tenant)s || '~'))
+       ) AS sessions;
 
 -- name: transactions
 -- The transactions of this login's other sessions in this database, and the sessions.
