@@ -69,11 +69,15 @@ def find(environment_path: str, server_major: int) -> Programs:
 
 @cache
 def _installed(environment_path: str) -> list[Programs]:
-    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"))  # before the wrappers that Debian puts on PATH
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"))  # what Debian's wrappers on PATH would start
     folders += [Path(folder) for folder in environment_path.split(os.pathsep) if folder]
     if wheel := _wheel():
         folders.append(wheel)
-    whole = [folder for folder in dict.fromkeys(folders) if all(os.access(folder / n, os.X_OK) for n in _NAMES)]
+    whole = [folder for folder in folders if all(os.access(folder / name, os.X_OK) for name in _NAMES)]
+    programs: dict[Path, Path] = {}
+    for folder in whole:  # each program is asked once, and Debian's wrapper never
+        programs.setdefault((folder / _NAMES[0]).resolve(), folder)
+    whole = [folder for program, folder in programs.items() if program.name != "pg_wrapper"]
     with ExitStack() as stack:  # all at once: each takes as long as a launcher does
         asked = [(folder, stack.enter_context(_asking(folder / "pg_dump"))) for folder in whole]
         return [Programs(folder, version) for folder, process in asked if process and (version := _version(process))]
