@@ -79,6 +79,9 @@ class Manifest:
     """The schema that the archive holds, where that is not the tenant's own: what was there before an adoption."""
     recipients: tuple[str, ...] = ()
     """age's public keys that the archive is encrypted for; none: it is not."""
+    settled: bool = False
+    """Whether the session that dumped it had fixed settings (`session.DUMPING`), so that its text is the same on each
+    server."""
 
     @property
     def key(self) -> str:
@@ -147,6 +150,7 @@ class Manifest:
             and all(isinstance(key, str) and len(key) < 2000 for key in self.recipients)
             and all(type(value) in (str, int) and len(str(value)) < 40 for value in self.limits.values())
             and type(self.app_role) is bool
+            and type(self.settled) is bool
             and (self.archive is None or is_id(self.archive))
             and (self.content_sha256 is None or re.fullmatch(r"[0-9a-f]{64}", self.content_sha256))
             and (self.schema is None or (isinstance(self.schema, str) and len(self.schema.encode()) < 64))

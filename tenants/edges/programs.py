@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -143,14 +143,17 @@ def start(
     stdout: int | IO[bytes] = subprocess.PIPE,
     stderr: int | IO[bytes] = subprocess.PIPE,
     pass_fds: tuple[int, ...] = (),
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a client program, with `url` as its connection. Its standard error must be read by the caller."""
+    """Start a client program, with `url` as its connection and with the `settings` of its session. Its standard error
+    must be read by the caller."""
     environment = sandbox.clean_environment(os.environ)
     environment["PGCONNECT_TIMEOUT"] = "10"
     argv = [programs[name], *arguments]
     if url:
         environment["PGPASSWORD"] = url.password
         environment["PGAPPNAME"] = f"tenants {name}"
+        environment["PGOPTIONS"] = " ".join(f"-c {key}={value}" for key, value in (settings or {}).items())
         argv.append(f"--dbname={url.without_password()}")
     with sandbox.start(
         argv,

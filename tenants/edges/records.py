@@ -100,7 +100,7 @@ _LAST: LiteralString = """
 def last(connection: Connection, tenant: str, count: int = 5) -> list[dict[str, Any]]:
     """The newest records of the tenant first; of a command that has ended, not that it was begun."""
     query = _LAST
-    if catalog.version(connection) < WITH_COMMANDS:  # an own URL can meet the catalog of a program that knew no commands
+    if catalog.version(connection) < WITH_COMMANDS:  # an own URL can meet the catalog of an older program
         query = query.replace("command, output", "NULL AS command, NULL AS output")
     return postgres.dict_rows(connection, query, [tenant, count])
 

@@ -254,9 +254,13 @@ def _session(request: Request) -> psycopg.Connection[Any]:
         "lock_timeout": f"{request['lock_ms']}ms",
         "statement_timeout": "0",  # the login's own limits are for the app; a migration has one for all of it
         "idle_in_transaction_session_timeout": "0",
+        "idle_session_timeout": "0",
+        "standard_conforming_strings": "on",  # PostgreSQL's default, which SQLAlchemy and the lexer rely on
         "client_connection_check_interval": "1s",  # when we are killed, the server stops what it does for us
         "default_transaction_read_only": "on" if request["do"] == "compare" else "off",
     }
+    if connection.info.server_version >= 170000:
+        settings["transaction_timeout"] = "0"
     one = sql.SQL("pg_catalog.set_config(%s, %s, false)")
     query = sql.SQL("SELECT {}").format(sql.SQL(", ").join([one] * len(settings)))
     connection.execute(query, [part for setting in settings.items() for part in setting])

@@ -23,7 +23,7 @@ from tenants.core.events import Event, Tell, watched
 from tenants.core.manifest import Manifest
 from tenants.core.names import quoted
 from tenants.core.settings import DatabaseUrl
-from tenants.edges import age, programs
+from tenants.edges import age, programs, session
 from tenants.edges.programs import PIECE, Programs
 from tenants.edges.store import Store
 
@@ -75,7 +75,9 @@ def dump(
 
         with (
             age.sealing(recipients, send) if recipients else nullcontext(send) as write,
-            programs.start(client, "pg_dump", *arguments, url=url, stderr=complaints) as dumping,
+            programs.start(
+                client, "pg_dump", *arguments, url=url, stderr=complaints, settings=session.DUMPING
+            ) as dumping,
             _reading(client, complaints) as reading,
         ):
             live = Event(tenant, "snapshot", "dumped", live=True, total=expected, about=True)
@@ -142,13 +144,15 @@ def read_back(store: Store, manifest: Manifest, tell: Tell) -> None:
 
 
 def dumping(
-    client: Programs, url: DatabaseUrl, schema: str, *, tables: Sequence[str] = ()
+    client: Programs, url: DatabaseUrl, schema: str, *, tables: Sequence[str] = (), settled: bool = True
 ) -> Generator[bytes, None, None]:
-    """An archive of the schema, or of those tables in it, as it is now. Nothing is stored. Raises ProgramError."""
+    """An archive of the schema, or of those tables in it, as it is now. Nothing is stored. `settled`: whether the
+    session has the settings of `session.DUMPING`, as all but old snapshots were taken. Raises ProgramError."""
     which = [f"--table={quoted(schema)}.{quoted(table)}" for table in tables] or [f"--schema={quoted(schema)}"]
     with tempfile.TemporaryFile() as complaints:
         arguments = ["--format=custom", "--compress=0", f"--lock-wait-timeout={LOCK_WAIT}", *which]
-        with programs.start(client, "pg_dump", *arguments, url=url, stderr=complaints) as process:
+        settings = session.DUMPING if settled else None
+        with programs.start(client, "pg_dump", *arguments, url=url, stderr=complaints, settings=settings) as process:
             yield from _read(process)
             if process.wait() != 0:
                 raise ProgramError(f"pg_dump of {schema} failed: {_complaint(complaints, process)}")
@@ -269,6 +273,7 @@ def replay(
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=complaints,
+            settings=session.REPLAYING,
         ) as psql,
         programs.start(
             client,

@@ -70,7 +70,9 @@ def drill(
                 seconds=timeout,
                 seen=was.feed,
             )
-            found = archives.contents(client, name, archives.dumping(client, url, name)).done()
+            found = archives.contents(
+                client, name, archives.dumping(client, url, name, settled=manifest.settled)
+            ).done()
         except ProgramError as error:
             raise SnapshotError(
                 f"snapshot {manifest.id} does not restore: {error.message}",

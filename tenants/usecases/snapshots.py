@@ -84,6 +84,7 @@ def take(
         extensions=extensions,
         schema=schema,
         recipients=access.settings.recipients,
+        settled=True,
     )
 
     expected: int | None = None

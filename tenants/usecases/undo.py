@@ -212,7 +212,8 @@ def _lost(access: Access, name: str, url: DatabaseUrl, snapshot: str | None) -> 
     except NoSnapshot:
         return unknown
     with access.dumping(name, url) as reading:
-        now = archives.contents(client, name, archives.dumping(client, reading, name)).done()
+        dumped = archives.dumping(client, reading, name, settled=manifest.settled)
+        now = archives.contents(client, name, dumped).done()
     return tuple(_differences(manifest.tables, now, digests=not manifest.recipients))
 
 

@@ -391,9 +391,11 @@ SELECT i.tenant, i.type || ' ' || i.identity AS object,
        format('ALTER %s %s OWNER TO %I', i.alter_as, i.identity, i.tenant) AS fix
 FROM inside i
 WHERE i.owned_by <> i.owner
-  AND NOT EXISTS (  -- a sequence that belongs to a column has its table's owner, and takes no other
-      SELECT FROM pg_depend d WHERE i.type = 'sequence' AND d.classid = 'pg_class'::regclass AND d.objid = i.objid
-      AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i'))
+  AND NOT EXISTS (  -- a sequence that belongs to a column has its table's owner, and takes no other; what makes values of
+                    -- a range type is PostgreSQL's own
+      SELECT FROM pg_depend d WHERE d.classid = i.classid AND d.objid = i.objid
+      AND (i.type = 'sequence' AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')
+           OR i.type = 'function' AND d.refclassid = 'pg_type'::regclass AND d.deptype = 'i'))
 
 -- name: rule_object_outside
 -- high ask: Something belongs to a tenant and lies outside of its schema: no snapshot has it.
