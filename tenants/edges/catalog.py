@@ -17,7 +17,6 @@ from tenants.core.identity import Identity
 from tenants.core.ledger import fingerprint
 from tenants.core.limits import DEFAULT, Limits
 from tenants.core.limits import NAMES as limit_names
-from tenants.core.manifest import Manifest
 from tenants.core.names import CATALOG_SCHEMA, MEMBERS_ROLE
 from tenants.edges import exclusively, postgres
 from tenants.edges.postgres import Connection
@@ -335,37 +334,6 @@ def remove_tenant(connection: Connection, name: str) -> None:
     connection.execute(
         "UPDATE tenants.readers SET tenants = array_remove(tenants, %s) WHERE %s = ANY(tenants)", [name, name]
     )
-
-
-def add_snapshot(connection: Connection, manifest: Manifest, content: str | None, digest: str, store: str) -> None:
-    """The snapshot exists, and nothing of its tenant is pending any more. Nothing if it is there already.
-
-    `content` is the digest of what is in it, which a bucket that cannot read that is not told; `digest` that of its
-    manifest; `store` where it is. A tenant has no privilege to insert: it calls a function, which checks and bounds
-    what it says.
-    """
-    values: list[object] = [
-        *(manifest.id, manifest.created_at, manifest.revision, manifest.size, manifest.sha256, manifest.verified_at),
-        *(content, digest, store),
-    ]
-    if version(connection) < _KEYS:  # a tenant's own URL, and the catalog of an older program
-        connection.execute(
-            """INSERT INTO tenants.snapshots (id, created_at, revision, bytes, sha256, verified_at, content, tenant)
-               VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING""",
-            [*values[:-2], manifest.tenant],
-        )
-        return
-    if not postgres.may(connection, "INSERT", "tenants.snapshots"):
-        connection.execute("SELECT tenants.add_snapshot(%s, %s, %s, %s, %s, %s, %s, %s, %s)", values)
-        return
-    with connection.transaction():
-        connection.execute(
-            """INSERT INTO tenants.snapshots
-                   (id, created_at, revision, bytes, sha256, verified_at, content, manifest, store, tenant)
-               VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING""",
-            [*values, manifest.tenant],
-        )
-        connection.execute("DELETE FROM tenants.pending WHERE tenant = %s", [manifest.tenant])
 
 
 def allow_swap(connection: Connection, role: str, tenant: str, aside: str) -> None:

@@ -19,6 +19,7 @@ from support import TENANTS, Place
 from tenants.core import ledger
 from tenants.core.ledger import Ledger, Listed, Sealed
 from tenants.edges import signing
+from tenants.edges.sql import catalog_steps
 
 
 @pytest.fixture
@@ -262,16 +263,24 @@ def test_unsigned_snapshots_bring_no_extension_that_postgresql_does_not_trust(or
 
 # What an earlier version has left
 
-EARLIER = """
-    ALTER TABLE tenants.snapshots DROP COLUMN manifest, DROP COLUMN server, DROP COLUMN number, DROP COLUMN store;
-    DROP TABLE tenants.pending, tenants.keys, tenants.ledgers;
-    UPDATE tenants.catalog SET version = 4
-"""
-
 
 def earlier(place: Place) -> None:
-    """As the version before signatures left it."""
-    place.database.sql(EARLIER)
+    """As the version before signatures left it: a catalog of four steps, with the rows that it had, and no ledger."""
+    database = place.database
+    tables = "SELECT relname FROM pg_class WHERE relnamespace = 'tenants'::regnamespace AND relkind = 'r'"
+    names = [row[0] for row in database.sql(tables)]
+    database.sql("CREATE SCHEMA kept")
+    for name in names:
+        database.sql(f"CREATE TABLE kept.{name} AS SELECT to_jsonb(t) AS row FROM tenants.{name} t")
+    database.sql("DROP SCHEMA tenants CASCADE")
+    for step in catalog_steps()[:4]:
+        database.sql(step)
+    columns = """SELECT table_name, string_agg(quote_ident(column_name), ', ') FROM information_schema.columns n
+                 WHERE table_schema = 'tenants' GROUP BY table_name ORDER BY table_name <> 'tenants'"""
+    for name, own in database.sql(columns):
+        rows = f"kept.{name}, jsonb_populate_record(NULL::tenants.{name}, row)"
+        database.sql(f"INSERT INTO tenants.{name} ({own}) SELECT {own} FROM {rows}")
+    database.sql("UPDATE tenants.catalog SET version = 4; DROP SCHEMA kept CASCADE")
     for file in place.store.rglob("*.ledger"):
         file.unlink()
 
