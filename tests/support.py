@@ -326,4 +326,6 @@ class Place:
         manifests = {name.removesuffix(".json") for name in self.stored() if name.endswith(".json")}
         same = {name for name in manifests if json.loads((self.store / f"{name}.json").read_text()).get("archive")}
         assert archives == manifests - same  # what has not changed has no archive of its own
+        ledgers = [name.rpartition("/")[0] for name in self.stored() if name.endswith(".ledger")]
+        assert sorted(set(ledgers)) == sorted(ledgers), "the newest ledger of each tenant alone is kept"
         assert [name for name in self.stored() if name.endswith(".partial")] == []

@@ -12,7 +12,7 @@ from tenants.core.errors import HistoryError
 from tenants.core.policy import Policy
 from tenants.core.results import DeployOptions, DeployResult, Options
 from tenants.core.settings import Settings
-from tenants.usecases import glance, inventory
+from tenants.usecases import glance
 
 
 @click.command()
@@ -56,6 +56,7 @@ def deploy(
     results = glance.nothing_pending(Settings.read(os.environ), tell) if not tenant else None
     if results is None:
         from tenants.usecases import deploy as deploys
+        from tenants.usecases import inventory
 
         with options.access("deploy") as access:
             try:

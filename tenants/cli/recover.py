@@ -100,7 +100,7 @@ def _ask(stored: Stored, given: Trust) -> Trust:
     if not sys.stdin.isatty():
         raise UsageError(
             f"not confirmed: {question} Standard input is not a terminal",
-            next=f"if so: tenants recover {flag}",
+            next=f"tenants recover {flag}",
         )
     click.confirm(question, abort=True, err=True)
     return chosen

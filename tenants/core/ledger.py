@@ -29,8 +29,8 @@ from tenants.core.manifest import is_id, is_server, rfc3339, tenant_prefix
 
 FORMAT = 1
 SUFFIX = ".ledger"
-MAX_BYTES = 8 << 20
-"""Bytes of a ledger at most: some 30,000 snapshots. A larger object is none."""
+MAX_BYTES = 4 << 20
+"""Bytes of a ledger at most: some 8,000 snapshots. A larger object is none."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SIGNATURE = re.compile(r"[0-9a-f]{128}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{32}")
@@ -50,6 +50,8 @@ class Listed:
     revision: str | None
     proven_at: str | None
     """When a drill restored it (RFC 3339); None if no drill has."""
+    by_tenant: bool = False
+    """Whether the tenant took it with its own URL: what its manifest says is the tenant's word."""
 
     @property
     def created_at(self) -> datetime:
@@ -128,7 +130,8 @@ def read(statement: str, *, server: str, tenant: str) -> Ledger:
 def _is_sound(one: Listed) -> bool:
     digests = all(isinstance(text, str) and _DIGEST.fullmatch(text) for text in (one.manifest, one.sha256))
     texts = all(text is None or isinstance(text, str) for text in (one.revision, one.proven_at))
-    return digests and texts and is_id(one.id) and type(one.size) is int and 0 <= one.size < 1 << 63
+    kinds = type(one.by_tenant) is bool and type(one.size) is int and 0 <= one.size < 1 << 63
+    return digests and texts and kinds and is_id(one.id)
 
 
 def fingerprint(public: bytes) -> str:

@@ -32,6 +32,8 @@ from tenants.core.names import MAX_LENGTH
 FORMAT = 1
 MAX_BYTES = 8 << 20
 """Bytes of a manifest at most: some 40,000 tables. A larger object is none."""
+MAX_BYTES_OF_A_TENANT = 1 << 20
+"""The same, of one that a tenant wrote with its own URL: a list of snapshots reads all of them."""
 ARCHIVE, SEALED = ".dump.zst", ".dump.zst.age"
 _ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-z]{6}")
 _SERVER = re.compile(r"[0-9a-z]{12}")
@@ -177,7 +179,14 @@ def stamp(moment: datetime) -> str:
 
 
 def is_id(text: str) -> bool:
-    return bool(_ID.fullmatch(text))
+    """Of that form, and with a date that there is."""
+    if not _ID.fullmatch(text):
+        return False
+    try:
+        datetime.strptime(text[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return False
+    return True
 
 
 def is_server(text: str) -> bool:

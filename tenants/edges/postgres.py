@@ -24,7 +24,7 @@ from tenants.core.errors import Refused, SettingsError, StateError, TenantsError
 from tenants.core.identity import Identity
 from tenants.core.names import printable
 from tenants.core.settings import DatabaseUrl
-from tenants.edges import session
+from tenants.edges import clearing, session
 from tenants.edges.sql import statement
 
 Connection = psycopg.Connection[TupleRow]
@@ -60,6 +60,14 @@ def connect(url: DatabaseUrl, purpose: str, *, seconds: int = session.CONNECT_SE
         raise _unreachable(url, error) from None
     with connection:
         yield connection
+
+
+def _another(connection: Connection) -> Connection:
+    """A further session of the same login."""
+    info, seconds = connection.info, session.CONNECT_SECONDS
+    return psycopg.connect(
+        info.dsn, password=info.password, autocommit=True, application_name="tenants clears", connect_timeout=seconds
+    )
 
 
 def behind_pooler(connection: Connection) -> bool:
@@ -278,11 +286,17 @@ def take_lock(connection: Connection, key: int, tenant: str | None) -> bool:
     any advisory lock of the database, and nobody but the admin and that tenant has a reason to."""
     if try_lock(connection, key):
         return True
-    for row in rows(connection, "lock_holder", key=key):
+    ended = False
+    for row in rows(connection, "lock_sessions", key=key):  # those that wait would be next
         owner, mark, _ = str(row["role"] or "").partition("~")
         if mark and owner != tenant:
             with suppress(NotAllowed):  # of a role that is not ours: who waits is told who it is
                 connection.execute("SELECT pg_terminate_backend(%s)", [row["pid"]])
+                ended = True
+    for _ in range(20 if ended else 0):
+        if try_lock(connection, key):
+            return True
+        time.sleep(0.005)
     return False
 
 
@@ -313,7 +327,8 @@ def databases_locked(connection: Connection) -> Iterator[None]:
     """The same without a transaction, in which no database can be made or dropped."""
     poll(lambda: take_lock(connection, _ROLES, None), seconds=60, what="another run of tenants is changing roles")
     try:
-        yield
+        with clearing.way(connection, _another):
+            yield
     except (pg.InsufficientPrivilege, pg.FeatureNotSupported) as error:
         raise Refused(
             f"PostgreSQL does not let {connection.info.user} do that: {printable(error_text(error))}",
@@ -330,7 +345,7 @@ def again_if_concurrent(connection: Connection, statement: Callable[[], object])
     concurrently updated", and then it is tried again: the lock of `roles_locked` keeps out those alone who take it."""
     for attempt in range(20):
         try:
-            with connection.transaction():
+            with clearing.way(connection, _another), connection.transaction():
                 statement()
             return
         except pg.InternalError_:
@@ -368,18 +383,6 @@ def end_sessions(connection: Connection, roles: Sequence[str], *, seconds: float
         what=f"sessions of {', '.join(names)} do not end",
     )
     return found
-
-
-def free_disk(connection: Connection) -> int | None:
-    """Bytes that are free where the server keeps its data, as df(1) tells a superuser; None where it does not."""
-    try:
-        with connection.transaction(force_rollback=True):
-            connection.execute("CREATE TEMPORARY TABLE df (line text)")
-            connection.execute("COPY pg_temp.df FROM PROGRAM 'df -Pk .'")
-            lines = [row[0] for row in connection.execute("SELECT line FROM pg_temp.df").fetchall()]
-        return int(lines[-1].split()[3]) * 1024
-    except (psycopg.Error, IndexError, ValueError):
-        return None
 
 
 def raw(text: LiteralString) -> sql.SQL:

@@ -236,7 +236,7 @@ class _Ear:
     def hear(self, line: bytes) -> None:
         try:
             self._note(json.loads(line))
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError):
             return
 
     def text(self, value: object, length: int) -> str:

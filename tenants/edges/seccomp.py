@@ -17,7 +17,7 @@ import sys
 from functools import cache
 
 # linux/bpf_common.h and linux/seccomp.h
-_LOAD, _EQUAL, _GREATER, _ANY_BIT, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
+_LOAD, _AND, _EQUAL, _GREATER, _ANY_BIT, _RETURN = 0x20, 0x54, 0x15, 0x25, 0x45, 0x06
 _ALLOW, _ERROR, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 _NUMBER, _ARCHITECTURE = 0, 4
 
@@ -64,9 +64,18 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "request_key": (249, 218),
     "keyctl": (250, 219),
     "shmget": (29, 194),
+    "shmat": (30, 196),
+    "shmctl": (31, 195),
     "semget": (64, 190),
+    "semop": (65, 193),
+    "semtimedop": (220, 192),
+    "semctl": (66, 191),
     "msgget": (68, 186),
+    "msgsnd": (69, 189),
+    "msgrcv": (70, 188),
+    "msgctl": (71, 187),
     "mq_open": (240, 180),
+    "mq_unlink": (241, 181),
     # large, rarely needed parts of the kernel, and calls that go past this filter
     "io_uring_setup": (425, 425),
     "io_uring_enter": (426, 426),
@@ -105,10 +114,13 @@ _NEW_NAMESPACE = 0x7E020000
 """CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET. (CLONE_NEWTIME cannot be asked for with clone.)"""
 _SET_ID = 0o6000
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
+_STREAM, _SEQPACKET, _TYPE = 1, 5, 0xF
+"""Pairs of these types stay pairs; one of datagrams can send to any socket that has a name."""
 _TERMINAL_INPUT = (0x5412, 0x541C)
 """TIOCSTI and TIOCLINUX, which type into a terminal."""
 
 _CLONE, _CLONE3, _PRLIMIT, _SOCKET, _IOCTL = (56, 220), (435, 435), (302, 261), (41, 198), (16, 29)
+_SOCKETPAIR = (53, 199)
 # Calls with a mode: the numbers, and which argument the mode is.
 _CHMODS = (((90, None), 1), ((91, 52), 1), ((268, 53), 2), ((452, 452), 2))
 
@@ -123,7 +135,7 @@ def supported() -> bool:
 @cache
 def program(*, unix_sockets: bool) -> bytes:
     """The filter for this machine; empty where there is none. `unix_sockets`: whether sockets of AF_UNIX may be made,
-    as libpq needs for a database whose host is a folder. Pairs of sockets may be made in any case."""
+    as libpq needs for a database whose host is a folder. Pairs of streams may be made in any case."""
     if not supported():
         return b""
     return b"".join(struct.pack("=HBBI", *step) for step in _steps(os.uname().machine, unix_sockets))
@@ -147,6 +159,8 @@ def _steps(machine: str, unix_sockets: bool) -> list[_Step]:
     steps += _if(_EQUAL, _PRLIMIT[column], _argument(0, _unless([0], _answer(errno.EPERM))))  # 0: itself
     families = [_AF_INET, _AF_INET6, _AF_NETLINK, *([_AF_UNIX] if unix_sockets else [])]
     steps += _if(_EQUAL, _SOCKET[column], _argument(0, _unless(families, _answer(errno.EACCES))))
+    pairs = [(_AND, 0, 0, _TYPE), *_unless([_STREAM, _SEQPACKET], _answer(errno.EACCES))]
+    steps += _if(_EQUAL, _SOCKETPAIR[column], _argument(1, pairs))
     typing = [step for request in _TERMINAL_INPUT for step in _if(_EQUAL, request, _answer(errno.EPERM))]
     steps += _if(_EQUAL, _IOCTL[column], _argument(1, typing))
     for numbers, place in _CHMODS:

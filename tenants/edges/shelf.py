@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from tenants.core.errors import SnapshotError
 from tenants.core.ledger import Listed
 from tenants.core.manifest import Manifest
 from tenants.edges import catalog, postgres
@@ -72,13 +73,25 @@ def add(connection: Connection, manifest: Manifest, begun: Pending) -> None:
         connection.execute("SELECT tenants.add_snapshot(%s, %s, %s, %s, %s, %s, %s, %s, %s)", values)
         return
     with connection.transaction():
-        connection.execute(
+        added = connection.execute(
             """INSERT INTO tenants.snapshots
                    (id, created_at, revision, bytes, sha256, verified_at, content, manifest, store, tenant)
                VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING""",
             [*values, manifest.tenant],
         )
+        if added.rowcount == 0:
+            _require_same(connection, manifest, begun.manifest)
         connection.execute("DELETE FROM tenants.pending WHERE tenant = %s", [manifest.tenant])
+
+
+def _require_same(connection: Connection, manifest: Manifest, digest: str) -> None:
+    """Raises SnapshotError if another snapshot of that id is on record: a tenant can write there, with its own URL."""
+    for one in known(connection, manifest.tenant):
+        if one.id == manifest.id and (one.manifest, one.sha256, one.by_tenant) != (digest, manifest.sha256, False):
+            raise SnapshotError(
+                f"another snapshot of {manifest.tenant} is on record as {manifest.id}: its own login has written that",
+                next=f"tenants rotate {manifest.tenant}, whose login may be in other hands; then try again",
+            )
 
 
 def note_digest(connection: Connection, tenant: str, id_: str, digest: str) -> None:
@@ -100,6 +113,7 @@ class Pending:
     """SHA-256 of its content."""
     store: str
     """Where it is, as TENANTS_STORE says it."""
+    by_tenant: bool = False
 
 
 def begin(connection: Connection, tenant: str, begun: Pending) -> None:
@@ -122,7 +136,7 @@ def pending(connection: Connection, tenant: str, store: str) -> Pending | None:
     """The snapshot that a run has begun there and not finished."""
     if catalog.version(connection) < STEP:
         return None
-    query = "SELECT id, manifest, content, store FROM tenants.pending WHERE (tenant, store) = (%s, %s)"
+    query = "SELECT id, manifest, content, store, by_tenant FROM tenants.pending WHERE (tenant, store) = (%s, %s)"
     row = connection.execute(query, [tenant, store]).fetchone()
     return Pending(*row) if row else None
 
@@ -130,7 +144,7 @@ def pending(connection: Connection, tenant: str, store: str) -> Pending | None:
 def forget_pending(connection: Connection, tenant: str) -> None:
     if catalog.version(connection) < STEP:
         return
-    if postgres.may(connection, "DELETE", "tenants.pending"):
+    if postgres.may(connection, "INSERT", "tenants.pending"):
         connection.execute("DELETE FROM tenants.pending WHERE tenant = %s", [tenant])
     else:
         connection.execute("SELECT tenants.forget_pending()")
@@ -141,10 +155,13 @@ def forget(connection: Connection, tenant: str, id_: str) -> None:
     connection.execute("DELETE FROM tenants.snapshots WHERE (tenant, id) = (%s, %s)", [tenant, id_])
 
 
-def note_proven(connection: Connection, tenant: str, sha256: str) -> None:
-    """A drill restored the archive just now, or is known to: that is so of each snapshot that names it."""
-    query = "UPDATE tenants.snapshots SET proven_at = now() WHERE (tenant, sha256) = (%s, %s)"
-    connection.execute(query, [tenant, sha256])
+def note_proven(connection: Connection, manifest: Manifest) -> None:
+    """A drill restored the snapshot just now, or its archive is known to restore: that is so of each snapshot with that
+    archive, but for others that the tenant took itself: what they name is its word."""
+    query = """UPDATE tenants.snapshots s SET proven_at = now()
+               WHERE (tenant, sha256) = (%s, %s)
+                 AND (id = %s OR NOT coalesce((to_jsonb(s)->>'by_tenant')::boolean, false))"""
+    connection.execute(query, [manifest.tenant, manifest.sha256, manifest.id])
 
 
 def note_unproven(connection: Connection, tenant: str, sha256: str) -> None:

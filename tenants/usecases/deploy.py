@@ -176,12 +176,7 @@ class _Deploy(Pipeline):
         return f"untouched, at {self.plan.start or 'nothing yet'}"
 
     def _on_a_copy(self, url: DatabaseUrl, manifest: Manifest | None, timeout: float) -> None:
-        if not self.access.own:  # the role of the copy has no way into the live schema
-            self.seen = rehearse.rehearse(
-                self.access, self.plan, self.folder, url, manifest, self.tell, timeout=timeout
-            )
-            return
-        self._look_before()  # the app's own code sees the app's DATABASE_URL
+        self._look_before()  # project code may know a way into the live schema, whatever it is given here
         try:
             self.seen = rehearse.rehearse(
                 self.access, self.plan, self.folder, url, manifest, self.tell, timeout=timeout
@@ -227,7 +222,6 @@ class _Deploy(Pipeline):
         elif kind == "dropped":
             words = f"index {text}, which a CREATE INDEX CONCURRENTLY left unfinished, is dropped"
             self.tell(Event(name, "migrate", words))
-            self.before = self._fingerprint()  # that was us
         else:
             self.tell(Event(name, "migrate", f"{text} applied", live=True))
 
@@ -277,11 +271,11 @@ class _Deploy(Pipeline):
             self.result.applied = tuple(r.id for r in self.plan.pending if r.id in left)
         if heads == (self.plan.target,):
             error.data = f"at {where} all the same: something committed, though the migration did not end well"
-        elif ran.stays or moved:
-            kept = "".join(f"\nstays: {statement}" for statement in ran.stays)
-            error.data = f"at {where}; what ran in an autocommit_block stays, and what was committed before it{kept}"
+        elif moved:
+            error.data = f"at {where}; what ran in an autocommit_block stays, and what was committed before it"
         else:
             error.data = self._what_is_left()
+        error.data += "".join(f"\nstays: {statement}" for statement in ran.stays)
         for row in postgres.rows(self.access.connection, "invalid_indexes", schema=quoted(self.plan.tenant)):
             error.data += (
                 f"\nindex {printable(row['name'])} is unfinished, and no query uses it: the next push drops it"

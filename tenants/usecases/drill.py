@@ -50,9 +50,11 @@ def drill(
             f"snapshot {manifest.id} is of schema {manifest.schema}, before {name} was adopted: it is not drilled",
             next=f"tenants drill {name}",
         )
-    if not again and manifest.sha256 in inventory.proven(shelf.known(connection, name)):
+    known = shelf.known(connection, name)
+    (row,) = (one for one in known if one.id == manifest.id)
+    if not again and (row.proven_at or (not row.by_tenant and manifest.sha256 in inventory.proven(known))):
         tell(Event(name, "drill", f"{manifest.id}: its archive was proven before"))
-        shelf.note_proven(connection, name, manifest.sha256)
+        shelf.note_proven(connection, manifest)
         return Drilled(manifest.id, True, len(manifest.tables), manifest.rows, 0.0)
     shelf.note_unproven(connection, name, manifest.sha256)
     began = time.monotonic()
@@ -88,7 +90,7 @@ def drill(
             next=f"take another one, and drill that: tenants snapshot {name} && tenants drill {name}",
         )
     took = time.monotonic() - began
-    shelf.note_proven(connection, name, manifest.sha256)
+    shelf.note_proven(connection, manifest)
     ledgers.write(access, store, name)
     tables = len([table for table in found if "." in table])
     tell(

@@ -26,14 +26,14 @@ from tenants.usecases.access import Access
 _log = logging.getLogger(__name__)
 
 
-def bounded(store: Store, key: str) -> bytes:
+def bounded(store: Store, key: str, most: int = manifests.MAX_BYTES) -> bytes:
     """A small object. Raises SnapshotError, without reading on, if it is a large one."""
     data = bytearray()
     for piece in store.read(key):
         data += piece
-        if len(data) > manifests.MAX_BYTES:
+        if len(data) > most:
             raise SnapshotError(
-                f"{store.place(key)} is no manifest: it is larger than {size(manifests.MAX_BYTES)}",
+                f"{store.place(key)} is no manifest: it is larger than {size(most)}",
                 next="find out who can write to the bucket, and remove it",
             )
     return bytes(data)
@@ -43,7 +43,8 @@ def authentic(access: Access, store: Store, one: Known) -> Manifest:
     """The manifest of a snapshot that the catalog knows: the one that was stored when it was taken. Raises
     SnapshotError if storage has another one in its place, or none."""
     server = one.server or catalog.server(access.connection)
-    data = bounded(store, manifests.manifest_key(server, one.tenant, one.id))
+    most = manifests.MAX_BYTES_OF_A_TENANT if one.by_tenant else manifests.MAX_BYTES
+    data = bounded(store, manifests.manifest_key(server, one.tenant, one.id), most)
     manifest = Manifest.from_json(data, server=server, tenant=one.tenant, id=one.id)
     digest = hashlib.sha256(data).hexdigest()
     if one.manifest is None:  # an earlier version took it: the catalog has the digest of its archive alone
@@ -197,7 +198,7 @@ def list_snapshots(access: Access, tenant: str | None) -> Listing:
         tuple(found),
         tuple(damaged),
         tuple(one for one in absent if is_here(access, one)),
-        frozenset(m.id for m in found if m.sha256 in digests),
+        frozenset(one.id for one in known if one.proven_at or (not one.by_tenant and one.sha256 in digests)),
         frozenset(one.id for one in known if one.by_tenant),
         tuple(sorted(set(unknown) - ours)),
     )
@@ -208,8 +209,8 @@ def _place(one: Known, server: str) -> str:
 
 
 def proven(known: Iterable[Known]) -> frozenset[str]:
-    """The digests of the archives that a drill has restored."""
-    return frozenset(one.sha256 for one in known if one.proven_at)
+    """The digests of the archives that a drill has restored, of snapshots that the admin took."""
+    return frozenset(one.sha256 for one in known if one.proven_at and not one.by_tenant)
 
 
 def known_in_storage(access: Access, tenant: str) -> tuple[str, bool] | None:

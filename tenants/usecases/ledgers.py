@@ -29,8 +29,9 @@ def listed(access: Access, tenant: str) -> list[Listed]:
             one.manifest,
             one.size,
             one.sha256,
-            one.revision,
+            one.revision and one.revision[:255],
             manifests.rfc3339(one.proven_at) if one.proven_at else None,
+            one.by_tenant,
         )
         for one in shelf.known(access.connection, tenant)
         if one.manifest and one.server is None and one.store in (None, str(access.settings.store))
@@ -58,12 +59,12 @@ def write(access: Access, store: Store, tenant: str, coming: Listed | None = Non
 
     now, server = datetime.now(UTC), catalog.server(access.connection)
     number = last.number + 1 if last else 1
-    statement = Ledger(server, tenant, number, last.digest if last else None, now, entries).statement()
+    statement = Ledger(server, tenant, number, (last.digest or None) if last else None, now, entries).statement()
     data = Sealed(statement, public, signing.sign(private, statement.encode())).to_json()
     name = ledgers.key_of(server, tenant, manifests.new_id(now, catalog.token()))
     stale = last.objects if last else ()
     # noted first, so that an object that a killed run has left is known to be ours
-    noted = Head(last.number, last.digest, "", (*stale, name)) if last else Head(0, "", "", (name,))
+    noted = Head(number, last.digest if last else "", "", (*stale, name))
     shelf.set_head(access.connection, tenant, noted)
     store.put_new(name, data)
     shelf.set_head(access.connection, tenant, Head(number, _digest(data), content, (*stale, name)))

@@ -69,6 +69,8 @@ class Found:
     """The snapshot of each tenant."""
     signed_by: dict[str, str | None]
     """The key whose ledger lists it; None if none does."""
+    by_tenant: frozenset[str]
+    """Tenants whose snapshot was taken with their own URL: what its manifest says is the tenant's word."""
     history: dict[str, Sequence[Listed]]
     """All snapshots of each tenant that count."""
     dropped: tuple[str, ...] = ()
@@ -80,8 +82,9 @@ class Found:
     """What is odd about the objects of a tenant, in words."""
 
 
-def inspect(store: Store, server: str) -> Stored:
-    """List the objects of the server, and read its ledgers. Raises StorageError."""
+def inspect(store: Store, server: str, trusted: Collection[str] = ()) -> Stored:
+    """List the objects of the server, and read its ledgers: those under `trusted` keys, or under any where none of
+    these has signed one. Of each key and tenant the ledger with the highest number is kept. Raises StorageError."""
     ids: dict[str, list[str]] = {}
     written: dict[str, list[str]] = {}
     for entry in store.objects(f"{server}/"):
@@ -94,14 +97,19 @@ def inspect(store: Store, server: str) -> Stored:
             written.setdefault(tenant, []).append(entry.key)
     stored = Stored(server, {name: sorted(found) for name, found in sorted(ids.items())}, {}, {})
     for tenant, keys in written.items():
+        best: dict[str, Ledger] = {}
         for key in keys:
             sealed = _sealed(store, key)
-            ledger = sealed and _verified(sealed, server, tenant)
-            if sealed and ledger:
-                fingerprint = ledgers.fingerprint(sealed.key)
-                stored.signed.setdefault(tenant, []).append((fingerprint, ledger))
+            fingerprint = ledgers.fingerprint(sealed.key) if sealed else ""
+            if sealed is None or (trusted and fingerprint not in trusted):
+                continue
+            ledger = _verified(sealed, server, tenant)
+            if ledger and (fingerprint not in best or ledger.number > best[fingerprint].number):
+                best[fingerprint] = ledger
                 stored.keys[fingerprint] = sealed.key
-    return stored
+        if best:
+            stored.signed[tenant] = list(best.items())
+    return inspect(store, server) if trusted and not stored.keys else stored
 
 
 def _is_name(tenant: str) -> bool:
@@ -155,7 +163,7 @@ def choose(store: Store, stored: Stored, trust: Trust, names: Collection[str] = 
         else:
             untrusted.append(tenant)
             continue
-        manifest, spoiled = _newest(store, stored.server, tenant, listed)
+        manifest, spoiled = _newest(store, stored.server, tenant, listed, ids)
         if spoiled:
             words = f"not what was listed, and passed over: {', '.join(spoiled[:3])}"
             notes[tenant] = "; ".join(filter(None, (notes.get(tenant, ""), words)))
@@ -166,8 +174,10 @@ def choose(store: Store, stored: Stored, trust: Trust, names: Collection[str] = 
         if manifest.reason == "drop":
             dropped.append(tenant)
     odd = {tenant: note for tenant, note in notes.items() if note}
+    ids_of = {tenant: manifest.id for tenant, manifest in newest.items()}
+    own = frozenset(t for t, found in history.items() if any(one.by_tenant and one.id == ids_of[t] for one in found))
     lists = (tuple(dropped), tuple(damaged), tuple(untrusted))
-    return Found(stored.server, newest, signed_by, history, *lists, odd)
+    return Found(stored.server, newest, signed_by, own, history, *lists, odd)
 
 
 def oddities(listed: Sequence[Listed], ids: Sequence[str]) -> str:
@@ -198,7 +208,7 @@ def _as_they_lie(store: Store, server: str, tenant: str, ids: Sequence[str]) -> 
         except SnapshotError:
             continue
         if not _is_ahead(id_):
-            found.append(Listed(id_, digest, manifest.size, manifest.sha256, manifest.revision, None))
+            found.append(Listed(id_, digest, manifest.size, manifest.sha256, manifest.revision, None, by_tenant=True))
     return found
 
 
@@ -206,14 +216,20 @@ def _is_ahead(id_: str) -> bool:
     return id_[:16] > manifests.stamp(datetime.now(UTC) + AHEAD)
 
 
-def _newest(store: Store, server: str, tenant: str, listed: Sequence[Listed]) -> tuple[Manifest | None, Sequence[str]]:
+def _newest(
+    store: Store, server: str, tenant: str, listed: Sequence[Listed], there: Collection[str]
+) -> tuple[Manifest | None, Sequence[str]]:
     """The last snapshot of the tenant that is what was listed and is one of its own schema; one of what a restore or an
     undo has replaced only where there is no other: that was not wanted any more. And the ids of later ones that are not
     what was listed."""
     replaced, spoiled = None, []
     for one in reversed(listed):
+        if one.id not in there:
+            continue
         try:
             manifest, digest = inventory.read(store, server, tenant, one.id)
+        except StorageError:
+            raise  # it is there, and storage does not hand it out now: an older one is not what is wanted
         except SnapshotError:
             spoiled.append(one.id)
             continue

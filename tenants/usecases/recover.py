@@ -45,7 +45,7 @@ def inspect(access: Access, server: str | None, trust: Trust = NOTHING) -> Store
             f"storage has no snapshots of {f'a server {server}' if server else 'another server than this one'}",
             next="check TENANTS_STORE",
         )
-    stored = [lostserver.inspect(store, one) for one in ([server] if server else servers)]
+    stored = [lostserver.inspect(store, one, trust.keys) for one in ([server] if server else servers)]
     trusted = [one for one in stored if trust.keys & one.keys.keys()]
     if len(trusted) == 1 or len(stored) == 1:
         return (trusted or stored)[0]
@@ -93,15 +93,19 @@ def recover(access: Access, stored: Stored, found: Found, names: Sequence[str], 
     for name in found.damaged:
         done.failures[name] = SnapshotError(f"no manifest of {name} can be read", next="see what is in the bucket")
     for name in found.untrusted:
+        keys = ", ".join(key for key, _ in stored.signed.get(name, ()))
         done.failures[name] = SnapshotError(
             f"no trusted key has signed a ledger of {name}: anyone who can write to the bucket may have put it there",
-            next=f"if you know that these snapshots are yours: tenants recover {name} --unsigned",
+            next=f"compare the key that has, {keys}, with the fingerprint that you kept"
+            if keys
+            else f"if you know that these snapshots are yours: tenants recover {name} --unsigned",
         )
     for name, manifest in found.newest.items():
         if name in done.dropped:
             continue
         try:
-            done.tenants[name] = (manifest, _one(access, name, manifest, tell, signed=bool(found.signed_by[name])))
+            believed = bool(found.signed_by[name]) and name not in found.by_tenant
+            done.tenants[name] = (manifest, _one(access, name, manifest, tell, believed=believed))
         except (TenantsError, postgres.DatabaseError) as error:
             failure = postgres.failed(error)
             done.failures[name] = failure
@@ -109,8 +113,9 @@ def recover(access: Access, stored: Stored, found: Found, names: Sequence[str], 
     return done
 
 
-def _one(access: Access, name: str, manifest: Manifest, tell: Tell, *, signed: bool) -> Created:
-    """Of what nobody has signed, only extensions that PostgreSQL itself trusts are made."""
+def _one(access: Access, name: str, manifest: Manifest, tell: Tell, *, believed: bool) -> Created:
+    """What the manifest says of limits and extensions is believed where the lost server's admin has written it. Else
+    only extensions are made that PostgreSQL itself trusts; limits that PostgreSQL would not take are left away."""
     here = postgres.schemas(access.connection, [name])[0]
     if here["exists"] and not here["empty"]:
         raise Refused(f"schema {name} is here and holds something", next=f"tenants restore {name} {manifest.id}")
@@ -118,7 +123,7 @@ def _one(access: Access, name: str, manifest: Manifest, tell: Tell, *, signed: b
     provision.create(access, name, manifest.project, tell, limits=limits, app_role=manifest.app_role, with_login=False)
     for extension in manifest.extensions:
         try:
-            sharing.extension(access, name, extension, asked=signed)
+            sharing.extension(access, name, extension, asked=believed)
         except UsageError as error:
             tell(Event(name, "create", f"extension {extension}: {error.message}", failed=True))
     restore.restore(access, name, manifest.id, tell)

@@ -13,7 +13,7 @@ from tenants.core.errors import Refused, SettingsError
 from tenants.core.names import EXTENSIONS_SCHEMA, scratch_name, scratch_prefix
 from tenants.core.settings import DatabaseUrl
 from tenants.core.units import size
-from tenants.edges import catalog, postgres, signals
+from tenants.edges import catalog, disk, postgres, signals
 from tenants.edges.postgres import literal, run
 from tenants.usecases import roles
 from tenants.usecases.access import Access
@@ -35,7 +35,7 @@ def database(
     """
     connection, me = access.connection, access.me
     clear(access, tenant)
-    free = postgres.free_disk(connection) if me.superuser else None
+    free = disk.free_disk(connection) if me.superuser else None
     if free is not None and free < needs:
         raise Refused(
             f"{size(free)} are free on the server's disk, and a copy of {tenant} may take {size(needs)}",

@@ -101,11 +101,12 @@ def take(
             tell(Event(entry.name, "snapshot", f"{error}: what is in it is stored anew"))
             manifest, content = store_it(reading, None)
     try:
-        _publish(access, store, manifest, content)
+        begun = _publish(access, store, manifest, content)
     except BaseException:
         if not manifest.archive:
             _take_back(store, manifest.key)
         raise
+    shelf.add(access.connection, manifest, begun)  # if this fails, the next run settles it
     took = seconds(time.monotonic() - began)
     words = f"{size(manifest.size)} to {access.settings.store}{', encrypted' if manifest.recipients else ''}"
     if manifest.archive:
@@ -114,17 +115,22 @@ def take(
     return manifest
 
 
-def _publish(access: Access, store: Store, manifest: Manifest, content: str) -> None:
+def _publish(access: Access, store: Store, manifest: Manifest, content: str) -> Pending:
     """Its archive is in storage and was read back: store the manifest, and only then does the catalog know a snapshot.
-    What is killed in between the next run settles (`_settle`)."""
+    What is killed in between the next run settles (`_settle`). Returns what is to be known of it."""
     data = manifest.to_json()
+    if access.own and len(data) > manifests.MAX_BYTES_OF_A_TENANT:
+        raise SnapshotError(
+            f"{manifest.tenant} has too many tables for a snapshot with its own URL: {len(manifest.tables)}",
+            next=f"with the admin's URL: tenants snapshot {manifest.tenant}",
+        )
     digest = hashlib.sha256(data).hexdigest()
     begun = Pending(manifest.id, digest, content, str(access.settings.store))
     shelf.begin(access.connection, manifest.tenant, begun)
     coming = Listed(manifest.id, digest, manifest.size, manifest.sha256, manifest.revision, None)
     ledgers.write(access, store, manifest.tenant, coming)
     store.put_new(manifests.manifest_key(manifest.server, manifest.tenant, manifest.id), data)
-    shelf.add(access.connection, manifest, begun)
+    return begun
 
 
 def prepare(access: Access) -> None:
@@ -237,6 +243,7 @@ def _last(access: Access, store: Store, coming: Manifest, known: Sequence[Known]
     """The last of the snapshots that are `known` of the tenant, if its manifest is right and for the same recipients:
     its archive may do for the one that is coming. Of one that is encrypted the catalog alone knows the digest of what
     is in it."""
+    known = [one for one in known if access.own or not one.by_tenant]  # what a tenant says of its own is its word
     if not known:
         return None
     try:
@@ -260,13 +267,11 @@ def _clear_unfinished(access: Access, store: Store, server: str, tenant: str) ->
     store.abort_unfinished(prefix)
     keys = {found.key for found in store.objects(prefix)}
     _settle(access, store, server, tenant, keys)
-    known = [
-        one
-        for one in shelf.known(access.connection, tenant)
-        if one.server is None and manifests.manifest_key(server, tenant, one.id) in keys
-    ]
+    every = shelf.known(access.connection, tenant)
+    known = [one for one in every if one.server is None and manifests.manifest_key(server, tenant, one.id) in keys]
     complete = {key.removesuffix(".json") for key in keys if key.endswith(".json")}
     kinds = (manifests.ARCHIVE, manifests.SEALED)
+    complete |= {manifests.manifest_key(server, tenant, one.id).removesuffix(".json") for one in every}
     orphans = {key for key in keys if key.endswith(kinds)} - {name + kind for name in complete for kind in kinds}
     if orphans:
         try:
@@ -279,13 +284,20 @@ def _clear_unfinished(access: Access, store: Store, server: str, tenant: str) ->
 
 
 def _settle(access: Access, store: Store, server: str, tenant: str, keys: Collection[str]) -> None:
-    """What a killed run had begun is a snapshot if its manifest is in storage, and else it is none."""
+    """What a killed run had begun is a snapshot if its manifest and its archive are in storage, and else it is none.
+    What a tenant had begun itself it settles itself."""
     begun = shelf.pending(access.connection, tenant, str(access.settings.store))
     if begun is None:
         return
-    if manifests.is_id(begun.id) and manifests.manifest_key(server, tenant, begun.id) in keys:
-        manifest, digest = inventory.read(store, server, tenant, begun.id)
-        if digest == begun.manifest:
+    own = begun.by_tenant == bool(access.own)
+    if own and manifests.is_id(begun.id) and manifests.manifest_key(server, tenant, begun.id) in keys:
+        try:
+            manifest, digest = inventory.read(store, server, tenant, begun.id)
+        except StorageError:
+            raise
+        except SnapshotError:  # someone else's object
+            manifest = None
+        if manifest and digest == begun.manifest and manifest.key in keys:
             shelf.add(access.connection, manifest, begun)
             return
     shelf.forget_pending(access.connection, tenant)

@@ -173,7 +173,7 @@ def test_a_tenant_that_makes_and_drops_tables_all_the_time_keeps_nobody_from_bei
         for thread in threads:
             thread.start()
         for _ in range(5):
-            orchard.database.sql('REVOKE SELECT ON apples.items FROM "boss~reader"')
+            orchard.database.sql('REVOKE SELECT ON apples.items FROM "apples~reader~boss"')
             done = orchard.tenants("apply", "--json")
             assert done.code == 0, done.said
             assert "reader-grants" in str(done.json["changed"]["apples"])

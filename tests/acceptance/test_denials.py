@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import threading
+from contextlib import ExitStack, closing
 
 import psycopg
 import pytest
@@ -17,7 +18,7 @@ RECORD = """SELECT tenants.add_record(kind => {kind}, from_heads => '{{}}', to_h
     command => NULL, output => NULL, changed => NULL)"""
 PLAIN = {"kind": "'deploy'", "heads": "'{0001}'", "applied": "'{0001}'", "error": "NULL", "stages": "'{}'"}
 SNAPSHOT = """SELECT tenants.add_snapshot(to_char(({at}) AT TIME ZONE 'UTC', 'YYYYMMDD"T"HH24MISS"Z"') || '-{token}',
-    {at}, '0001', {bytes}, repeat('0', 64), {at}, NULL)"""
+    {at}, '0001', {bytes}, repeat('0', 64), {at}, NULL, repeat('0', 64), 's3://bucket')"""
 
 
 @pytest.fixture
@@ -194,3 +195,57 @@ def test_a_tenant_that_cannot_be_brought_back_does_not_keep_the_others_from_it(o
     done = orchard.tenants("apply")
     assert done.code == 1 and "could not apply apples" in done.err, done.said
     assert orchard.database.sql("SELECT rolcanlogin FROM pg_roles WHERE rolname = 'fruits'") == [(False,)]
+
+
+HELD = {
+    "the row of the database": 'GRANT CONNECT ON DATABASE "db.main" TO PUBLIC',
+    "a schema of all": "GRANT USAGE ON SCHEMA extensions TO PUBLIC",
+    "its own role": "ALTER ROLE CURRENT_USER SET work_mem = '4MB'",
+}
+
+
+@pytest.mark.every_server
+@pytest.mark.parametrize("held", HELD.values(), ids=list(HELD))
+def test_a_row_that_a_tenant_holds_without_any_right_keeps_no_command_waiting(orchard: Place, held: str) -> None:
+    """A GRANT that grants nothing is a warning, and holds the row until its transaction ends."""
+    url = orchard.url_of("fruits")
+    orchard.colour("apples")
+    for words in (["deploy", "apples"], ["create", "pears", "--app-role"], ["suspend", "fruits"]):
+        with psycopg.connect(url) as session:
+            session.execute(held.encode())
+            done = orchard.tenants(*words)
+            assert done.code == 0, done.said
+            session.close()
+    assert "not permitted to log in" in str(refused(url))
+
+
+def refused(url: str) -> psycopg.Error | None:
+    try:
+        psycopg.connect(url).close()
+    except psycopg.Error as error:
+        return error
+    return None
+
+
+def test_tenants_that_queue_for_the_lock_on_roles_keep_no_deploy_waiting(orchard: Place) -> None:
+    url, over = orchard.url_of("fruits"), threading.Event()
+    orchard.colour("apples")
+
+    def queue() -> None:
+        while not over.is_set():
+            try:
+                with closing(psycopg.connect(url, autocommit=True)) as session:
+                    session.execute("SELECT pg_advisory_lock(%s)", [postgres.lock_key("roles")])
+                    over.wait(5)
+            except psycopg.Error:
+                continue
+
+    threads = [threading.Thread(target=queue) for _ in range(6)]
+    with ExitStack() as stack:
+        for thread in threads:
+            stack.callback(thread.join)
+        stack.callback(over.set)
+        for thread in threads:
+            thread.start()
+        done = orchard.tenants("deploy", "apples")
+        assert done.code == 0, done.said

@@ -186,7 +186,7 @@ def test_nothing_comes_back_before_somebody_says_that_the_key_is_trusted(orchard
     orchard.snapshot()
     orchard.lose_server()
     refused = orchard.tenants("recover")
-    assert refused.code == 2 and f"Next:     if so: tenants recover --trust {orchard.trust[1]}" in refused.err
+    assert refused.code == 2 and f"Next:     tenants recover --trust {orchard.trust[1]}" in refused.err
     for wrong in ("00" * 16, "nonsense"):
         done = orchard.tenants("recover", "--trust", wrong)
         assert done.code in (2, 5) and orchard.database.sql("SELECT to_regnamespace('fruits')") == [(None,)], done.said

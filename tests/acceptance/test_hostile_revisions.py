@@ -164,6 +164,34 @@ def test_rows_that_a_revision_changes_on_its_own_are_not_called_untouched_and_un
     assert orchard.place.database.dump("fruits") == orchard.before["fruits"]
 
 
+FORGED = """
+    import json, os, time
+    def lie(event):
+        for descriptor in range(3, 40):
+            try:
+                os.write(descriptor, (json.dumps(event) + "\\n").encode())
+            except OSError:
+                pass
+    info = op.get_bind().connection.driver_connection.info
+    import psycopg
+    with psycopg.connect(host=info.host, port=info.port, user=info.user, password=info.password, dbname=info.dbname,
+                         autocommit=True) as other:
+        other.execute("TRUNCATE fruits.items")
+    lie({"event": "dropped", "index": "x"})
+    lie({"event": "stays", "statement": "x"})
+    lie({"event": "effects", "revision": "x", "seconds": 10 ** 400, "tables": []})
+    time.sleep(1.5)
+    raise RuntimeError("after the fact")
+"""
+
+
+def test_no_report_of_a_revision_moves_what_its_schema_is_compared_with(orchard: Orchard) -> None:
+    done = orchard.attack(FORGED)
+    assert done.code == 6 and "untouched" not in done.err and "bug" not in done.err, done.said
+    assert orchard.place.tenants("undo", "fruits", "--yes").code == 0
+    assert orchard.place.database.dump("fruits") == orchard.before["fruits"]
+
+
 def test_rows_that_an_apps_own_revision_changes_on_its_own_are_not_called_untouched(orchard: Orchard) -> None:
     url = orchard.place.url_of("fruits")
     body = """

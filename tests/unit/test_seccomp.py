@@ -25,6 +25,8 @@ def decide(machine: str, architecture: int, number: int, *arguments: int, unix_s
         place += 1
         if code == 0x20:
             (value,) = struct.unpack_from("=I", data, k)
+        elif code == 0x54:
+            value &= k
         elif code == 0x06:
             return {0x7FFF0000: ALLOWED, 0x80000000: KILLED}.get(k, k & 0xFFFF)
         else:
@@ -58,6 +60,11 @@ CLONE_NEWUSER, SIGCHLD, THREAD = 0x10000000, 17, 0x3D0F00
         (41, 198, (38, 5, 0), errno.EACCES),  # AF_ALG
         (41, 198, (40, 1, 0), errno.EACCES),  # AF_VSOCK
         (53, 199, (1, 1, 0), ALLOWED),  # socketpair
+        (53, 199, (1, 0o2004001, 0), ALLOWED),  # SOCK_CLOEXEC, SOCK_NONBLOCK
+        (53, 199, (1, 5, 0), ALLOWED),
+        (53, 199, (1, 2, 0), errno.EACCES),  # datagrams
+        (53, 199, (1, 0o2000003, 0), errno.EACCES),  # SOCK_RAW, which is the same
+        (30, 196, (7,), errno.EPERM),  # shmat
         (16, 29, (0, 0x5401, 0), ALLOWED),
         (16, 29, (0, 0x5412, 0), errno.EPERM),  # TIOCSTI
         (16, 29, (0, (1 << 32) | 0x5412, 0), errno.EPERM),

@@ -218,6 +218,7 @@ FROM roles r JOIN pg_db_role_setting s ON s.setrole = r.oid AND s.setdatabase = 
 -- high repair: A login may not connect to the database.
 SELECT l.tenant, l.role AS object, format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), l.role) AS fix
 FROM logins l WHERE NOT has_database_privilege(l.oid, current_database(), 'CONNECT')
+  AND NOT EXISTS (SELECT FROM tenants.tenants t WHERE t.name = l.tenant AND t.suspended_at IS NOT NULL)
 
 -- name: rule_login_member
 -- high repair: A login is no member of the role that it is to become.

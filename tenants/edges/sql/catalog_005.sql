@@ -4,7 +4,13 @@ ALTER TABLE tenants.snapshots
     ADD COLUMN manifest text CHECK (length(manifest) = 64),  -- digest of the manifest; null: an earlier version took it
     ADD COLUMN server   text CHECK (length(server) = 12),    -- the server that took it, where that is a lost one
     ADD COLUMN store    text CHECK (length(store) <= 500),   -- where it is: an app may have a store of its own
-    ADD COLUMN number   bigint GENERATED ALWAYS AS IDENTITY; -- the order in which they were taken, whatever clocks said
+    ADD COLUMN number   bigint;                              -- the order in which they were taken, whatever clocks said
+UPDATE tenants.snapshots s SET number = o.number
+FROM (SELECT tenant, id, row_number() OVER (ORDER BY created_at, id) AS number FROM tenants.snapshots) o
+WHERE (o.tenant, o.id) = (s.tenant, s.id);
+ALTER TABLE tenants.snapshots ALTER COLUMN number SET NOT NULL, ALTER COLUMN number ADD GENERATED ALWAYS AS IDENTITY;
+SELECT setval(pg_get_serial_sequence('tenants.snapshots', 'number'), coalesce(max(number), 0) + 1, false)
+FROM tenants.snapshots;
 -- A proof is one of the archive, which several snapshots name.
 UPDATE tenants.snapshots s SET proven_at = p.proven_at
 FROM (SELECT tenant, sha256, max(proven_at) AS proven_at FROM tenants.snapshots GROUP BY 1, 2) p
@@ -17,10 +23,11 @@ CREATE TABLE tenants.pending (
     id       text NOT NULL CHECK (length(id) <= 64),
     manifest text NOT NULL CHECK (length(manifest) = 64),
     content  text CHECK (length(content) = 64),
-    store    text NOT NULL CHECK (length(store) <= 500)
+    store    text NOT NULL CHECK (length(store) <= 500),
+    by_tenant boolean NOT NULL DEFAULT false  -- whether the tenant takes it itself: then what is known of it is its word
 );
 ALTER TABLE tenants.pending ENABLE ROW LEVEL SECURITY;
-CREATE POLICY own ON tenants.pending USING (tenant = current_user::text);
+CREATE POLICY own ON tenants.pending USING (tenant = current_user::text AND by_tenant);
 GRANT SELECT ON tenants.pending TO "tenants~members";
 
 -- Keys that sign ledgers: this server's own, with its private half, and those of lost servers that the operator trusts.

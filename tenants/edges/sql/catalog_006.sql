@@ -108,7 +108,7 @@ BEGIN
 END
 $$;
 
--- A snapshot that the tenant has taken with its own URL. 60 an hour, 10,000 in all. Its id and its date are of now, or of
+-- A snapshot that the tenant has taken with its own URL. 60 an hour, 1,000 in all. Its id and its date are of now, or of
 -- the two days that an upload may take.
 CREATE FUNCTION tenants.add_snapshot(
     id text, created_at timestamptz, revision text, bytes bigint, sha256 text, verified_at timestamptz, content text,
@@ -133,8 +133,11 @@ BEGIN
                   DETAIL = format('The clock of the server says %s.', to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'));
     END IF;
     PERFORM tenants.count_written(mine, 'snapshots', 60);
-    IF (SELECT count(*) FROM tenants.snapshots s WHERE s.tenant = mine) >= 10000 THEN
-        RAISE EXCEPTION '% has 10,000 snapshots on record', mine
+    IF length(revision) > 1000 THEN
+        RAISE EXCEPTION 'a revision has at most 1,000 characters' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF (SELECT count(*) FROM tenants.snapshots s WHERE s.tenant = mine AND s.by_tenant) >= 1000 THEN
+        RAISE EXCEPTION '% has 1,000 snapshots of its own on record', mine
             USING ERRCODE = 'program_limit_exceeded', DETAIL = 'The nightly run prunes them.';
     END IF;
     INSERT INTO tenants.snapshots (id, tenant, created_at, revision, bytes, sha256, verified_at, content, manifest, store,
@@ -143,7 +146,7 @@ BEGIN
             add_snapshot.sha256, add_snapshot.verified_at, nullif(add_snapshot.content, ''), add_snapshot.manifest,
             add_snapshot.store, true)
     ON CONFLICT DO NOTHING;
-    DELETE FROM tenants.pending p WHERE p.tenant = mine;
+    DELETE FROM tenants.pending p WHERE p.tenant = mine AND p.by_tenant;
 END
 $$;
 
@@ -157,8 +160,8 @@ DECLARE
 BEGIN
     PERFORM tenants.count_written(mine, 'begun', 120);
     DELETE FROM tenants.pending p WHERE p.tenant = mine;
-    INSERT INTO tenants.pending (tenant, id, manifest, content, store)
-    VALUES (mine, begin_snapshot.id, begin_snapshot.manifest, begin_snapshot.content, begin_snapshot.store);
+    INSERT INTO tenants.pending (tenant, id, manifest, content, store, by_tenant)
+    VALUES (mine, begin_snapshot.id, begin_snapshot.manifest, begin_snapshot.content, begin_snapshot.store, true);
 END
 $$;
 
@@ -169,7 +172,7 @@ AS $$
 DECLARE
     mine text := tenants.caller();
 BEGIN
-    DELETE FROM tenants.pending p WHERE p.tenant = mine;
+    DELETE FROM tenants.pending p WHERE p.tenant = mine AND p.by_tenant;
 END
 $$;
 

@@ -241,6 +241,22 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND ((l.classid::bigint << 32) | l.objid::bigint) = %(key)s;
 
+-- name: lock_sessions
+-- Who holds a lock of ours or waits for it.
+SELECT l.pid, a.usename::text AS role
+FROM pg_locks l
+JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.objsubid = 1
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND ((l.classid::bigint << 32) | l.objid::bigint) = %(key)s;
+
+-- name: end_blockers
+-- End the sessions of tenants for which the session of that pid waits.
+SELECT count(pg_terminate_backend(b.pid))::int
+FROM unnest(pg_blocking_pids(%(pid)s)) AS blocking (pid)
+JOIN pg_stat_activity b ON b.pid = blocking.pid
+WHERE strpos(b.usename, '~') > 0;
+
 -- name: holders
 -- Sessions that hold tables of a schema and are not the migration's own, the oldest transactions first.
 SELECT a.pid, a.usename::text AS role, a.application_name AS name, a.state,
