@@ -249,7 +249,7 @@ FILLED = Group(
             "Hold the row of one's own role while the admin mends all tenants, so that the others are not mended",
             "SET ROLE NONE\nALTER ROLE SESSION_USER SET work_mem = 1024\nBEGIN\n"
             "ALTER ROLE SESSION_USER SET work_mem = 2048",
-            "a fix that waits for a lock is passed over after 5 s, and the audit goes on telling it",
+            "a session of a tenant that keeps such a fix waiting is ended after 1.5 s",
             outcome="bounded",
             ways=("login",),
             expects=(),
