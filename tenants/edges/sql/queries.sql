@@ -88,7 +88,7 @@ ORDER BY 1, 2;
 
 -- name: fingerprint
 -- A digest of all definitions in a schema: it changes with every DDL statement that stays, and not with rows, nor with
--- what vacuum and analyze note down. All of it is found from what depends on the schema, by indexes: catalogs have none on
+-- what vacuum and analyze note down, nor with invalid indexes, which no query uses. All of it is found from what depends on the schema, by indexes: catalogs have none on
 -- namespaces, and reading them from end to end would take as long as there are other tenants.
 WITH held AS MATERIALIZED (
     SELECT classid, objid FROM pg_depend
@@ -101,7 +101,7 @@ WITH held AS MATERIALIZED (
     UNION ALL SELECT typrelid FROM types WHERE typrelid <> 0
 ), classes AS MATERIALIZED (
     SELECT oid FROM tables
-    UNION ALL SELECT indexrelid FROM pg_index WHERE indrelid = ANY (ARRAY(SELECT oid FROM tables))
+    UNION ALL SELECT indexrelid FROM pg_index WHERE indrelid = ANY (ARRAY(SELECT oid FROM tables)) AND indisvalid
 ), parts (part) AS (
     SELECT 'n' || oid || ' ' || xmin FROM pg_namespace WHERE oid = %(schema)s::regnamespace
     UNION ALL SELECT 'h' || classid || ' ' || objid FROM held
