@@ -125,7 +125,8 @@ def begin(connection: Connection, tenant: str, begun: Pending) -> None:
         connection.execute(
             """INSERT INTO tenants.pending (id, manifest, content, store, tenant) VALUES (%s, %s, %s, %s, %s)
                ON CONFLICT (tenant) DO UPDATE SET id = excluded.id, manifest = excluded.manifest,
-                                                  content = excluded.content, store = excluded.store""",
+                                                  content = excluded.content, store = excluded.store,
+                                                  by_tenant = excluded.by_tenant""",
             [*values, tenant],
         )
     else:

@@ -174,9 +174,9 @@ def list_snapshots(access: Access, tenant: str | None) -> Listing:
     known = shelf.known(access.connection, wanted)
     keys = _keys(store, wanted, {server, *(one.server or server for one in known)})
     found, damaged = [], []
-    absent = [one for one in known if _place(one, server) not in keys]
-    for one in known:
-        if one in absent:
+    places = {_place(one, server): one for one in known}
+    for place, one in places.items():
+        if place not in keys:
             continue
         try:
             manifest = authentic(access, store, one)
@@ -191,16 +191,15 @@ def list_snapshots(access: Access, tenant: str | None) -> Listing:
             raise
         except SnapshotError as error:
             damaged.append(error)
-    ours = {_place(one, server) for one in known}
     unknown = (key for key in keys if key.startswith(f"{server}/") and manifests.id_of_key(key))
     digests = proven(known)
     return Listing(
         tuple(found),
         tuple(damaged),
-        tuple(one for one in absent if is_here(access, one)),
+        tuple(one for place, one in places.items() if place not in keys and is_here(access, one)),
         frozenset(one.id for one in known if one.proven_at or (not one.by_tenant and one.sha256 in digests)),
         frozenset(one.id for one in known if one.by_tenant),
-        tuple(sorted(set(unknown) - ours)),
+        tuple(sorted(set(unknown) - places.keys())),
     )
 
 
