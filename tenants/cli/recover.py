@@ -120,7 +120,7 @@ def _show(access: Access, stored: Stored, given: Trust, names: tuple[str, ...], 
         render.answer({"server": found.server, "snapshots": newest, **signed, **lists})
     else:
         rows = [
-            (m.id, name, m.revision, m.rows, m.reason, found.signed_by[name] or "nobody", _state(name, found))
+            (m.id, name, m.revision, m.rows, m.reason, found.signed_by[name] or "no key", _state(name, found))
             for name, m in found.newest.items()
         ]
         render.table(("SNAPSHOT", "TENANT", "REVISION", "ROWS", "TAKEN FOR", "SIGNED BY", ""), rows)

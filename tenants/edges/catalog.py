@@ -80,7 +80,7 @@ def version(connection: Connection) -> int:
     return found
 
 
-_KEYS = 5
+KEYS = 5
 """The step that makes the table of keys."""
 
 
@@ -111,7 +111,7 @@ def _migrate(connection: Connection, attempt: int) -> None:
         if done == 0:
             connection.execute("INSERT INTO tenants.catalog (version, server) VALUES (0, %s)", [token(12)])
         connection.execute("UPDATE tenants.catalog SET version = %s", [len(catalog_steps())])
-        if done < _KEYS:
+        if done < KEYS:
             _make_key(connection)
 
 

@@ -15,7 +15,7 @@ from tenants.core.manifest import Manifest
 from tenants.edges import catalog, postgres
 from tenants.edges.postgres import Connection
 
-STEP = 5
+STEP = catalog.KEYS
 """The version of the catalog since which it knows digests of manifests. A tenant's own URL may meet an older one."""
 
 
@@ -218,10 +218,10 @@ def private_key(connection: Connection) -> tuple[bytes, bytes] | None:
     return (bytes(row[0]), bytes(row[1])) if row else None
 
 
-def add_key(connection: Connection, fingerprint: str, public: bytes, private: bytes | None = None) -> None:
-    """Trust the key; with its private half it is this server's own, of which there is one."""
-    query = """INSERT INTO tenants.keys (fingerprint, public, private) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"""
-    connection.execute(query, [fingerprint, public, private])
+def trust(connection: Connection, fingerprint: str, public: bytes) -> None:
+    """Trust the key of a lost server."""
+    query = "INSERT INTO tenants.keys (fingerprint, public) VALUES (%s, %s) ON CONFLICT DO NOTHING"
+    connection.execute(query, [fingerprint, public])
 
 
 def trusted(connection: Connection) -> dict[str, bytes]:

@@ -26,14 +26,14 @@ from tenants.usecases.access import Access
 _log = logging.getLogger(__name__)
 
 
-def bounded(store: Store, key: str, most: int = manifests.MAX_BYTES) -> bytes:
+def bounded(store: Store, key: str, most: int) -> bytes:
     """A small object. Raises SnapshotError, without reading on, if it is a large one."""
     data = bytearray()
     for piece in store.read(key):
         data += piece
         if len(data) > most:
             raise SnapshotError(
-                f"{store.place(key)} is no manifest: it is larger than {size(most)}",
+                f"{store.place(key)} is too large for what it is named: more than {size(most)}",
                 next="find out who can write to the bucket, and remove it",
             )
     return bytes(data)
@@ -44,9 +44,7 @@ def authentic(access: Access, store: Store, one: Known) -> Manifest:
     SnapshotError if storage has another one in its place, or none."""
     server = one.server or catalog.server(access.connection)
     most = manifests.MAX_BYTES_OF_A_TENANT if one.by_tenant else manifests.MAX_BYTES
-    data = bounded(store, manifests.manifest_key(server, one.tenant, one.id), most)
-    manifest = Manifest.from_json(data, server=server, tenant=one.tenant, id=one.id)
-    digest = hashlib.sha256(data).hexdigest()
+    manifest, digest = read(store, server, one.tenant, one.id, most)
     if one.manifest is None:  # an earlier version took it: the catalog has the digest of its archive alone
         same = (manifest.size, manifest.sha256, manifests.stamp(manifest.created_at)) == (
             *(one.size, one.sha256),
@@ -134,9 +132,9 @@ def _no_snapshot(access: Access, store: Store, tenant: str, id_: str | None, at:
     return NoSnapshot(message, next=what_next)
 
 
-def read(store: Store, server: str, tenant: str, id_: str) -> tuple[Manifest, str]:
+def read(store: Store, server: str, tenant: str, id_: str, most: int = manifests.MAX_BYTES) -> tuple[Manifest, str]:
     """The manifest that storage has at that place, which may be anybody's, and its digest. Raises SnapshotError."""
-    data = bounded(store, manifests.manifest_key(server, tenant, id_))
+    data = bounded(store, manifests.manifest_key(server, tenant, id_), most)
     return Manifest.from_json(data, server=server, tenant=tenant, id=id_), hashlib.sha256(data).hexdigest()
 
 

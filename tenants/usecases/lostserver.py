@@ -40,11 +40,6 @@ class Stored:
         return [name for name, found in self.signed.items() if any(by == key for by, _ in found)]
 
     @property
-    def unsigned(self) -> list[str]:
-        """Tenants without any signed ledger."""
-        return [name for name in self.ids if name not in self.signed]
-
-    @property
     def last(self) -> str:
         """The id of the newest snapshot: of those that ledgers list, where there are any."""
         listed = [one.id for found in self.signed.values() for _, ledger in found for one in ledger.snapshots]
@@ -121,13 +116,10 @@ def _is_name(tenant: str) -> bool:
 
 
 def _sealed(store: Store, key: str) -> Sealed | None:
-    data = bytearray()
-    for piece in store.read(key):
-        data += piece
-        if len(data) > ledgers.MAX_BYTES:
-            return None
     try:
-        return Sealed.from_json(bytes(data))
+        return Sealed.from_json(inventory.bounded(store, key, ledgers.MAX_BYTES))
+    except StorageError:
+        raise
     except SnapshotError:
         return None
 

@@ -85,7 +85,7 @@ def recover(access: Access, stored: Stored, found: Found, names: Sequence[str], 
     catalog.ensure(access.connection)
     done = Recovered(found.server, dropped=() if names else found.dropped)
     for key in {key for key in found.signed_by.values() if key}:
-        shelf.add_key(access.connection, key, stored.keys[key])
+        shelf.trust(access.connection, key, stored.keys[key])
     for name, listed in found.history.items():
         shelf.adopt(access.connection, name, found.server, listed)
     for name, note in found.notes.items():

@@ -88,8 +88,9 @@ ORDER BY 1, 2;
 
 -- name: fingerprint
 -- A digest of all definitions in a schema: it changes with every DDL statement that stays, and not with rows, nor with
--- what vacuum and analyze note down, nor with invalid indexes, which no query uses. All of it is found from what depends on the schema, by indexes: catalogs have none on
--- namespaces, and reading them from end to end would take as long as there are other tenants.
+-- what vacuum and analyze note down, nor with invalid indexes, which no query uses. All of it is found from what depends
+-- on the schema, by indexes: catalogs have none on namespaces, and reading them from end to end would take as long as there
+-- are other tenants.
 WITH held AS MATERIALIZED (
     SELECT classid, objid FROM pg_depend
     WHERE refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace
