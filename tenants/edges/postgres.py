@@ -345,7 +345,7 @@ def again_if_concurrent(connection: Connection, statement: Callable[[], object])
     concurrently updated", and then it is tried again: the lock of `roles_locked` keeps out those alone who take it."""
     for attempt in range(20):
         try:
-            with clearing.way(connection, _another), connection.transaction():
+            with connection.transaction():
                 statement()
             return
         except pg.InternalError_:
@@ -355,8 +355,9 @@ def again_if_concurrent(connection: Connection, statement: Callable[[], object])
 
 
 def run_again(connection: Connection, template: LiteralString, **parts: str | sql.Composable) -> None:
-    """`run`, for a statement about rights on the database."""
-    again_if_concurrent(connection, lambda: run(connection, template, **parts))
+    """`run`, for a statement about rights on the database, whose row any tenant can hold."""
+    with clearing.way(connection, _another):
+        again_if_concurrent(connection, lambda: run(connection, template, **parts))
 
 
 def poll(ready: Callable[[], bool], *, seconds: float, what: str) -> None:

@@ -25,10 +25,10 @@ def empty(connection: Connection, tenant: str, schema: str, tell: Tell) -> None:
     held = postgres.scalar(connection, "held", schema=schema)
     if not held or held <= FEW:
         return
-    size, before = BATCH, list[LiteralString]()
-    while (statements := _statements(connection, schema)) != before:
-        before = statements
-        gone, size = _drop(connection, statements, size)
+    size, before = BATCH, (list[LiteralString](), 0)
+    while (now := (_statements(connection, schema), size)) != before:  # less in a batch is another try
+        before = now
+        gone, size = _drop(connection, *now)
         held -= gone
         tell(Event(tenant, "drop", f"{max(held, 0):,} objects to go", live=True))
 

@@ -135,6 +135,13 @@ DO $$ BEGIN FOR i IN 1..1500 LOOP EXECUTE format('CREATE TABLE t%s (id int REFER
 ---
 DO $$ BEGIN FOR i IN 1..3000 LOOP EXECUTE format('CREATE VIEW v%s AS TABLE top', i);
         IF i % 100 = 0 THEN COMMIT; END IF; END LOOP; END $$""",
+    "rings of views": """DO $$ BEGIN FOR i IN 0..59 LOOP FOR r IN 1..30 LOOP
+        EXECUTE CASE i WHEN 0 THEN format('CREATE VIEW v%s_0 AS SELECT 1 AS a', r)
+                       ELSE format('CREATE VIEW v%s_%s AS SELECT a FROM v%s_%s', r, i, r, i - 1) END;
+        IF r % 10 = 0 THEN COMMIT; END IF; END LOOP; END LOOP;
+        FOR r IN 1..30 LOOP
+            EXECUTE format('CREATE OR REPLACE VIEW v%s_0 AS SELECT a FROM v%s_59', r, r);
+        END LOOP; END $$""",
     "partitions": """CREATE TABLE top (id int) PARTITION BY LIST (id)
 ---
 DO $$ BEGIN FOR i IN 1..3000 LOOP
