@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import zstandard
-from support import TENANTS, Place
+from support import TENANTS, Bucket, Place
 
 from tenants.core import ledger
 from tenants.core.ledger import Ledger, Listed, Sealed
@@ -151,6 +151,82 @@ def test_who_reads_the_catalog_as_a_tenant_finds_no_key(orchard: Place) -> None:
     assert orchard.database.sql("SELECT count(*) FROM tenants.keys WHERE length(private) = 32") == [(1,)]
 
 
+# Together with a tenant's own login
+
+
+def own_snapshot(place: Place, url: str, forged: str, function: str) -> None:
+    """Let the tenant say of the forged snapshot that it has begun it, or taken it."""
+    file = folder(place) / f"{forged}.json"
+    said, digest = json.loads(file.read_text()), hashlib.sha256(file.read_bytes()).hexdigest()
+    store = place.environment["TENANTS_STORE"]
+    if function == "begin_snapshot":
+        place.database.sql("SELECT tenants.begin_snapshot(%s, %s, NULL, %s)", [forged, digest, store], url=url)
+        return
+    query = "SELECT tenants.add_snapshot(%s, %s, '0001', %s, %s, %s, NULL, %s, %s)"
+    when = said["created_at"]
+    place.database.sql(query, [forged, when, said["size"], said["sha256"], when, digest, store], url=url)
+
+
+def test_what_a_tenant_says_it_has_begun_is_not_completed_as_the_admins(orchard: Place) -> None:
+    first = orchard.snapshot()
+    forged = poisoned(orchard, ahead(seconds=-60))
+    own_snapshot(orchard, orchard.url_of("fruits"), forged, "begin_snapshot")
+    second = orchard.snapshot()
+    listed = orchard.tenants("snapshots", "--json").json
+    assert [s["id"] for s in listed["snapshots"]] == [first, second]
+    assert [Path(key).stem for key in listed["unknown"]] == [forged]
+    assert orchard.database.sql("SELECT * FROM tenants.pending") == []
+
+
+def test_junk_that_a_tenant_says_it_has_begun_keeps_no_snapshot_from_being_taken(orchard: Place) -> None:
+    orchard.snapshot()
+    url, junk = orchard.url_of("fruits"), ahead(seconds=-60)
+    (folder(orchard) / f"{junk}.json").write_bytes(b"junk")
+    values = [junk, "0" * 64, orchard.environment["TENANTS_STORE"]]
+    orchard.database.sql("SELECT tenants.begin_snapshot(%s, %s, NULL, %s)", values, url=url)
+    orchard.snapshot()
+    own = {"DATABASE_URL": url, "TENANTS_MIGRATIONS": str(orchard.migrations / "fruits")}
+    orchard.database.sql("SELECT tenants.begin_snapshot(%s, %s, NULL, %s)", values, url=url)
+    orchard.colour()
+    assert orchard.tenants("deploy", **own).code == 0
+
+
+def test_no_snapshot_names_the_archive_of_one_that_the_tenant_took(orchard: Place) -> None:
+    first = orchard.snapshot()
+    forged = poisoned(orchard, ahead(seconds=-30))
+    own_snapshot(orchard, orchard.url_of("fruits"), forged, "add_snapshot")
+    assert document(orchard, orchard.snapshot())["archive"] == first
+
+
+def test_a_row_that_a_tenant_has_written_in_the_place_of_the_admins_stops_the_deploy(orchard: Place) -> None:
+    orchard.database.sql("""
+        CREATE FUNCTION tenants.races() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO tenants.snapshots (id, tenant, created_at, bytes, sha256, verified_at, manifest, by_tenant)
+            VALUES (NEW.id, NEW.tenant, now(), 1, repeat('0', 64), now(), repeat('0', 64), true);
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER races AFTER INSERT ON tenants.pending FOR EACH ROW EXECUTE FUNCTION tenants.races()
+    """)
+    orchard.colour()
+    done = orchard.tenants("deploy")
+    assert done.code == 5 and "another snapshot of fruits is on record" in done.err, done.said
+    assert orchard.database.sql("SELECT version_num FROM fruits.alembic_version") == [("0001",)]
+
+
+def test_a_snapshot_that_could_not_be_recorded_is_settled_with_its_archive(orchard: Place) -> None:
+    orchard.database.sql("""
+        CREATE FUNCTION tenants.fails() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''not now''; END';
+        CREATE TRIGGER fails BEFORE INSERT ON tenants.snapshots FOR EACH ROW EXECUTE FUNCTION tenants.fails()
+    """)
+    assert orchard.tenants("snapshot", "fruits").code != 0
+    assert orchard.tenants("snapshots", "--json").json["snapshots"] == []
+    orchard.database.sql("DROP FUNCTION tenants.fails() CASCADE")
+    (begun,) = orchard.snapshots()
+    orchard.snapshot()
+    assert orchard.tenants("snapshots", "--json").json["snapshots"][0]["id"] == begun
+    assert orchard.tenants("restore", "fruits", begun).code == 0 and rows(orchard) == FRUITS
+
+
 # On a new server
 
 
@@ -261,6 +337,47 @@ def test_unsigned_snapshots_bring_no_extension_that_postgresql_does_not_trust(or
     assert orchard.database.sql(query) == [("citext",)]
 
 
+def test_names_with_a_date_that_there_is_not_stop_no_recovery(orchard: Place) -> None:
+    orchard.snapshot()
+    for id_ in ("99999999T999999Z-aaaaaa", "00000000T000000Z-aaaaaa"):
+        (folder(orchard) / f"{id_}.json").write_text("{}")
+        (folder(orchard) / f"{id_}.ledger").write_text("{}")
+    orchard.lose_server()
+    assert orchard.tenants("recover", *orchard.trust).code == 0
+    assert rows(orchard) == FRUITS
+
+
+def test_storage_that_fails_for_a_moment_brings_no_older_snapshot_back(place: Place, bucket: Bucket) -> None:
+    place.environment.update(bucket.environment)
+    place.fruits()
+    place.deployed()
+    place.snapshot()
+    place.database.sql("INSERT INTO fruits.items VALUES ('damson')")
+    newest = place.snapshot()
+    place.lose_server()
+    bucket.switches.misbehave(operation="GetObject", key=f"{newest}.json", status=503, code="SlowDown")
+    failed = place.tenants("recover", *place.trust)
+    assert failed.code == 5 and "503" in failed.err, failed.said
+    assert place.database.sql("SELECT to_regnamespace('fruits')") == [(None,)]
+    bucket.switches.behave()
+    assert place.tenants("recover", *place.trust).code == 0
+    assert rows(place) == sorted([*FRUITS, "damson"])
+
+
+def test_limits_and_extensions_of_a_tenants_own_snapshot_are_its_word(orchard: Place) -> None:
+    orchard.snapshot()
+    url = orchard.url_of("fruits")
+    forged = poisoned(orchard, ahead(seconds=-30))
+    file = folder(orchard) / f"{forged}.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"extensions": ["pg_prewarm"]}))
+    own_snapshot(orchard, url, forged, "add_snapshot")
+    assert orchard.tenants("prune", "fruits").code == 0, "which signs what there is"
+    orchard.lose_server()
+    done = orchard.tenants("recover", *orchard.trust)
+    assert "none that PostgreSQL trusts" in done.err, done.said
+    assert orchard.database.sql("SELECT 1 FROM pg_extension WHERE extname = 'pg_prewarm'") == []
+
+
 # What an earlier version has left
 
 
@@ -300,6 +417,13 @@ def test_what_an_earlier_version_has_taken_is_kept_and_signed_by_the_next_night(
     orchard.lose_server()
     assert orchard.tenants("recover", *orchard.trust).code == 0
     assert rows(orchard) == FRUITS
+
+
+def test_the_update_puts_what_an_earlier_version_has_taken_in_the_order_of_dates(orchard: Place) -> None:
+    ids = [orchard.snapshot(), orchard.snapshot()]
+    orchard.database.sql("UPDATE tenants.snapshots SET revision = revision WHERE id = %s", [ids[0]])  # it lies last now
+    earlier(orchard)
+    assert orchard.tenants("restore", "fruits", "--json").json["snapshot"] == ids[1]
 
 
 def test_a_bucket_of_an_earlier_version_brings_everything_back_when_the_operator_says_so(orchard: Place) -> None:
