@@ -93,11 +93,12 @@ def rotate(name: str, retire: bool, as_json: bool) -> None:
 @click.option("--drop", is_flag=True, help="Drop the reader's logins, and end their sessions.")
 @options.as_json
 def reader(name: str, of: str | None, rotate: bool, drop: bool, as_json: bool) -> None:
-    """Make read-only logins for a person or a dashboard: one for each tenant.
+    """Make read-only logins, one for each tenant.
 
-    Each login reads the tables and views of its tenant, and reaches nothing of the other tenants. So one session reads
-    one tenant, and no query joins tables of two: code of a tenant can run in a query that reads it. Run again, the
-    command makes the logins that are missing, and drops the login of an older version that reads several tenants.
+    They are for a person or a dashboard. Each login reads the tables and views of its tenant, and reaches nothing of
+    the other tenants. So one session reads one tenant, and no query joins tables of two: code of a tenant can run in a
+    query that reads it. Run again, the command makes the logins that are missing, and drops the login of an older
+    version that reads several tenants.
     """
     tenants = [tenant for tenant in (of or "").split(",") if tenant]
     if drop and rotate:

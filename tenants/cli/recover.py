@@ -42,11 +42,12 @@ def recover(
     identity: Path | None,
     as_json: bool,
 ) -> int:
-    """Bring back every tenant of a lost server from storage, on an empty server.
+    """Bring back every tenant of a lost server.
 
-    Those named, or all that had not been dropped: roles, limits, extensions, schemas and data. Each gets a login, whose
-    DATABASE_URL is shown once. Only snapshots come back that the lost server signed: name its key with --trust, or
-    confirm it on a terminal. --unsigned is for snapshots that an earlier version took.
+    From storage alone, on an empty server: those named, or all that had not been dropped, with roles, limits,
+    extensions, schemas and data. Each gets a login, whose DATABASE_URL is shown once. Only snapshots come back that the
+    lost server signed: name its key with --trust, or confirm it on a terminal. --unsigned is for snapshots that an
+    earlier version took.
     """
     if server is not None and not is_server(server):
         raise UsageError(f"{server!r} is no server in storage", next="tenants recover --dry-run")
